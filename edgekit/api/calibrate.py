@@ -1,0 +1,154 @@
+"""`edgekit.calibrate`: from a trained model and frames to a calibration folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit.calibration import artifact
+from edgekit.calibration.artifact import Calibration
+from edgekit.calibration.write import Request, write_calibration
+from edgekit.errors import DataError, GateError, UsageError
+from edgekit.frames import Frames, FrameSource
+from edgekit.graph.read import read_model
+from edgekit.output import new_folder
+from edgekit.progress import Progress, silent
+from edgekit.recipes import Recipe, load_recipe
+from edgekit.reference import model_path
+from edgekit.resources import shipped_names
+from edgekit.targets import load_target
+
+BUILT_IN_FRAMES = 128
+
+
+def calibrate(
+    model: str | Path | None = None,
+    data: str | Path | FrameSource | None = None,
+    *,
+    target: str | Path = "jetson-orin",
+    recipe: str | Path | None = None,
+    out: str | Path | None = None,
+    max_lateral: float | None = None,
+    min_f1: float | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Calibration:
+    """Calibrate a trained model to INT8 for a target.
+
+    Args:
+        model: An .onnx file; none for the built-in reference lane network.
+        data: A folder of images, a video, an .npz, a list file, or a source of frames; none only for the built-in
+            network, which then sees generated road frames.
+        target: A shipped target's name, or a TOML file.
+        recipe: A shipped recipe's name, or a TOML file; none: the one shipped recipe whose heads the model has.
+        out: The folder to write; none: build/<model>-<target>.
+        max_lateral: Gate: largest mean lateral shift in px of the frame; none: the recipe's.
+        min_f1: Gate: least F1 against the floating-point model's lanes; none: the recipe's.
+        seed: Recorded with the result, and used by every step that draws random numbers.
+        overwrite: Replace an existing calibration.
+        progress: Told how far it is.
+
+    Returns:
+        The calibration that was written.
+
+    Raises:
+        UsageError: An argument names nothing that exists.
+        DataError: There are no readable frames, or too few.
+        ModelError: The model is damaged or not supported.
+        OutputError: The folder exists, or cannot be written.
+        GateError: The calibrated model is worse than a gate allows. The folder is written all the same.
+    """
+    request = resolve(model, data, target, recipe, out, max_lateral, min_f1, seed)
+    with new_folder(request.folder, overwrite) as folder:
+        write_calibration(folder, request, progress)
+    calibration = Calibration.open(request.folder)
+    _raise_failed(calibration)
+    return calibration
+
+
+def resolve(
+    model: str | Path | None,
+    data: str | Path | FrameSource | None,
+    target: str | Path,
+    recipe: str | Path | None,
+    out: str | Path | None,
+    max_lateral: float | None,
+    min_f1: float | None,
+    seed: int,
+) -> Request:
+    """Find everything that a calibration needs, before any long work starts.
+
+    Raises:
+        UsageError: An argument names nothing that exists.
+        DataError: There is no data.
+        ModelError: The model is damaged.
+    """
+    board = load_target(target)
+    model_file = model_path() if model is None else Path(model)
+    chosen = load_recipe(recipe) if recipe is not None else _recipe_for(model, model_file)
+    limits = {"max_lateral_px": max_lateral, "min_f1": min_f1}
+    gates = chosen.gates.model_copy(update={name: value for name, value in limits.items() if value is not None})
+    return Request(
+        model_file=model_file,
+        frames=_frames(model, data, seed),
+        recipe=chosen.model_copy(update={"gates": gates}),
+        target=board,
+        folder=Path(out) if out is not None else Path("build") / f"{_stem(model)}-{board.name}",
+        seed=seed,
+    )
+
+
+def _stem(model: str | Path | None) -> str:
+    if model is None:
+        return "reference-lane"
+    path = Path(model)
+    return path.parent.name if path.stem == "model" and path.parent.name else path.stem
+
+
+def _recipe_for(model: str | Path | None, model_file: Path) -> Recipe:
+    """Return the shipped recipe whose heads are the model's outputs."""
+    if model is None:
+        return load_recipe("reference-lane")
+    outputs = {value.name for value in read_model(model_file).graph.output}
+    recipes = [load_recipe(name) for name in shipped_names("calib") if name != "reference-lane"]
+    fitting = [one for one in recipes if one.heads and {h.output or n for n, h in one.heads.items()} == outputs]
+    if len(fitting) == 1:
+        return fitting[0]
+    raise UsageError(
+        problem="The recipe cannot be told from the model's outputs.",
+        found=f"outputs {', '.join(sorted(outputs))}; "
+        + (f"fitting recipes: {', '.join(one.name for one in fitting)}" if fitting else "no recipe has these heads"),
+        fix=f"Name it with --recipe: {', '.join(shipped_names('calib'))}. 'generic' takes any model.",
+    )
+
+
+def _frames(model: str | Path | None, data: str | Path | FrameSource | None, seed: int) -> FrameSource:
+    if isinstance(data, str | Path):
+        return Frames.open(data)
+    if data is not None:
+        return data
+    if model is None:
+        from edgekit.reference.road import RoadFrames
+
+        return RoadFrames(seed, BUILT_IN_FRAMES)
+    raise DataError(
+        problem="Calibration needs frames that the model will see on the road.",
+        found="no --data",
+        fix="Give a folder of images, a video, an .npz or a list file with --data. Random numbers would not do.",
+    )
+
+
+def _raise_failed(calibration: Calibration) -> None:
+    failed = [gate for gate in calibration.report["gates"] if not gate["passed"]]
+    if failed:
+        texts = [
+            f"{gate['name']} is {'unknown' if gate['value'] is None else format(gate['value'], '.4g')}, "
+            f"the gate is {gate['limit']:g}"
+            for gate in failed
+        ]
+        raise GateError(
+            problem="The calibrated model is worse than a gate allows.",
+            found="; ".join(texts),
+            fix=f"The worst frames stand in {calibration.folder / artifact.REPORT}. Give more varied frames, "
+            "or loosen the gate knowingly.",
+        )

@@ -1,0 +1,1 @@
+"""Calibration: observe ranges, choose scales, write the Q/DQ model, hold it against the floating-point one."""

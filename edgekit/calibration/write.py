@@ -1,0 +1,193 @@
+"""Write a calibration folder: clean, run the recipe's steps, write Q/DQ, check, and report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+import edgekit
+from edgekit.calibration import artifact
+from edgekit.calibration.artifact import GoldenInput, golden_bytes
+from edgekit.calibration.evaluate import Evaluation, Gate, evaluate, judge
+from edgekit.calibration.observe import save_observations
+from edgekit.calibration.pipeline import State, run_steps
+from edgekit.calibration.scales import SCHEMA_VERSION, NodeScale, Provenance, Scales, parameters_of
+from edgekit.frames import FrameSource
+from edgekit.graph.clean import Cleaned, at_opset, clean
+from edgekit.graph.cost import node_costs
+from edgekit.graph.placement import place
+from edgekit.graph.qdq import write_qdq
+from edgekit.graph.read import input_of, read_model, with_input_shape
+from edgekit.graph.reference import ReferenceRun
+from edgekit.progress import Progress
+from edgekit.recipes import Recipe
+from edgekit.runtime.preprocessing import Preprocessor
+from edgekit.runtime.session import heads_of
+from edgekit.targets import Target
+
+NEUTRAL_OPSET = 17
+"""The floating-point model is kept at this opset, which every backend reads; Q/DQ is written at the target's own."""
+
+CHECK_EVERY = 4
+LEAST_FRAMES_TO_SPLIT = 8
+GOLDEN_INPUTS = 2
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything a calibration is made from, found and read."""
+
+    model_file: Path
+    frames: FrameSource
+    recipe: Recipe
+    target: Target
+    folder: Path
+    seed: int
+
+
+@dataclass
+class Clock:
+    """Seconds that each stage took."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+
+
+def write_calibration(folder: Path, request: Request, progress: Progress) -> None:
+    """Fill an empty folder with a calibration.
+
+    Raises:
+        EdgekitError: The model, the frames or the recipe do not allow it.
+    """
+    clock = Clock()
+    recipe, target = request.recipe, request.target
+    with clock.stage("clean"):
+        source = read_model(request.model_file)
+        heads_of(recipe, [value.name for value in source.graph.output])
+        cleaned = clean(with_input_shape(source, recipe.preprocessing.size), NEUTRAL_OPSET)
+        model = at_opset(cleaned.model, target.scheme.opset)
+        placement = place(model, target.scheme)
+    shape = tuple(extent or 1 for extent in input_of(cleaned.model)[1])
+    preprocessor = Preprocessor(recipe.preprocessing, shape)
+    training, held_out = _split(request.frames)
+    with clock.stage("calibrate"):
+        state = run_steps(State(model, target, placement, training, preprocessor), recipe, progress)
+        quantized = write_qdq(model, placement, target.scheme, parameters_of(state.scales))
+    with clock.stage("check"):
+        runs = ReferenceRun(cleaned.model), ReferenceRun(quantized)
+        evaluation = evaluate(*runs, held_out, preprocessor, recipe, progress)
+    gates = judge(evaluation.total, recipe.gates)
+    scales = Scales(
+        schema_version=SCHEMA_VERSION,
+        tensors=state.scales,
+        nodes={name: NodeScale(precision=node.precision, why=node.why) for name, node in placement.nodes.items()},
+        provenance=_provenance(request, training),
+    )
+    onnx.save(cleaned.model, folder / artifact.FP_MODEL)
+    onnx.save(quantized, folder / artifact.QDQ_MODEL)
+    save_observations(state.observations, folder / artifact.OBSERVATIONS)
+    (folder / artifact.SCALES).write_text(scales.to_json(), encoding="utf-8")
+    (folder / artifact.RECIPE).write_text(recipe.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (folder / artifact.TARGET).write_text(target.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (folder / artifact.GOLDEN).write_bytes(golden_bytes(_golden(held_out, preprocessor)))
+    report = _report(request, cleaned, state, scales, evaluation, gates, held_out is not request.frames, clock)
+    (folder / artifact.REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _split(frames: FrameSource) -> tuple[FrameSource, FrameSource]:
+    """Hold every fourth frame out for the check; with few frames, all serve for both."""
+    if len(frames) < LEAST_FRAMES_TO_SPLIT:
+        return frames, frames
+    return frames.split(CHECK_EVERY)
+
+
+def _golden(frames: FrameSource, preprocessor: Preprocessor) -> list[GoldenInput]:
+    return [
+        GoldenInput(frame.name, (frame.pixels.shape[0], frame.pixels.shape[1]), preprocessor(frame.pixels))
+        for frame in frames.spread(GOLDEN_INPUTS)
+    ]
+
+
+def _provenance(request: Request, training: FrameSource) -> Provenance:
+    return Provenance(
+        model_sha256=hashlib.sha256(request.model_file.read_bytes()).hexdigest(),
+        frames_sha256=training.digest(),
+        frames=len(training),
+        preprocessing_sha256=_sha256_of(request.recipe.preprocessing.model_dump_json()),
+        recipe=request.recipe.name,
+        recipe_sha256=_sha256_of(request.recipe.model_dump_json()),
+        target=request.target.name,
+        target_sha256=_sha256_of(request.target.model_dump_json()),
+        seed=request.seed,
+        versions={"edgekit": edgekit.__version__}
+        | {name: version(name) for name in ("numpy", "onnx", "onnxruntime", "onnxscript", "opencv-python-headless")},
+    )
+
+
+def _sha256_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _report(
+    request: Request,
+    cleaned: Cleaned,
+    state: State,
+    scales: Scales,
+    evaluation: Evaluation,
+    gates: tuple[Gate, ...],
+    held_out: bool,
+    clock: Clock,
+) -> dict[str, Any]:
+    costs = node_costs(cleaned.model)
+    total_macs = sum(cost.macs for cost in costs)
+    high = request.target.scheme.higher_precision
+    quantized_macs = sum(cost.macs for cost in costs if _is_quantized(cost.name, scales, high))
+    return {
+        "schema_version": 1,
+        "model": {
+            "file": request.model_file.name,
+            "changes": list(cleaned.changes),
+            "largest_difference": cleaned.largest_difference,
+            "macs": total_macs,
+            "parameters": sum(cost.parameters for cost in costs),
+        },
+        "quantized": {
+            "nodes": sum(_is_quantized(name, scales, high) for name in scales.nodes),
+            "nodes_with_weights": len(scales.nodes),
+            "macs_share": quantized_macs / total_macs if total_macs else 0.0,
+            "activations": sum(tensor.kind == "activation" for tensor in scales.tensors.values()),
+        },
+        "agreement": {
+            "origin": "measured",
+            "engine": f"onnxruntime {version('onnxruntime')}, this machine's CPU",
+            "reference": "the floating-point model",
+            "held_out": held_out,
+            "frames": evaluation.total.frames,
+            "figures": evaluation.total.figures(),
+            "per_frame": {name: agreement.figures() for name, agreement in evaluation.frames},
+        },
+        "gates": [asdict(gate) for gate in gates],
+        "frames": {"calibrated_on": len(state.frames), "skipped": sorted({*state.frames.skipped})},
+        "seconds": clock.seconds,
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+
+
+def _is_quantized(node: str, scales: Scales, higher_precision: str) -> bool:
+    return node in scales.nodes and scales.nodes[node].precision != higher_precision

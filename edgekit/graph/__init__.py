@@ -1,0 +1,1 @@
+"""ONNX in, ONNX out: read, clean, place and write Q/DQ, count costs."""

@@ -1,0 +1,143 @@
+"""Write explicit Q/DQ into a model: QuantizeLinear and DequantizeLinear pairs, and 8-bit weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from edgekit.graph.numerics import quantize
+from edgekit.graph.placement import Placement, QuantizedActivation, QuantizedWeight
+from edgekit.graph.view import GraphView
+from edgekit.targets import Scheme
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class QuantizationParameters:
+    """How one tensor is quantized.
+
+    Attributes:
+        scale: float32, a scalar, or one per index of `axis`.
+        zero_point: The integer that stands for 0.0, shaped like the scale.
+        axis: The channel axis; none for a scalar.
+    """
+
+    scale: NDArray[np.float32]
+    zero_point: Array
+    axis: int | None = None
+
+
+def write_qdq(
+    model: onnx.ModelProto,
+    placement: Placement,
+    scheme: Scheme,
+    parameters: Mapping[str, QuantizationParameters],
+) -> onnx.ModelProto:
+    """Return a copy of a cleaned model with Q/DQ pairs as placed.
+
+    Args:
+        model: The floating-point model.
+        placement: Which tensors are quantized, and who reads them so.
+        scheme: The dtypes.
+        parameters: Tensor name to its parameters, for every activation and weight of the placement.
+    """
+    writer = _Writer(model, scheme, parameters)
+    for weight in placement.weights:
+        writer.quantize_weight(weight)
+    for activation in placement.activations:
+        writer.quantize_activation(activation)
+    return writer.finish()
+
+
+class _Writer:
+    """Collects new nodes and constants, then lays them out in topological order."""
+
+    def __init__(
+        self, model: onnx.ModelProto, scheme: Scheme, parameters: Mapping[str, QuantizationParameters]
+    ) -> None:
+        self._view = GraphView(model)
+        self._scheme = scheme
+        self._parameters = parameters
+        self._constants: dict[str, Array] = {}
+        self._leading: list[onnx.NodeProto] = []
+        self._behind: dict[str, list[onnx.NodeProto]] = {}
+        self._inputs: dict[tuple[str, int], str] = {}
+
+    def quantize_weight(self, weight: QuantizedWeight) -> None:
+        values, how = self._view.constant(weight.tensor), self._parameters[weight.tensor]
+        integers = quantize(values, how.scale, how.zero_point, self._scheme.weights, how.axis)
+        self._inputs[weight.node, 1] = self._dequantized(weight.tensor, integers, how)
+        if weight.bias is not None:
+            self._quantize_bias(weight)
+
+    def _quantize_bias(self, weight: QuantizedWeight) -> None:
+        """Store the bias in int32 with scale = input scale x weight scale: what an 8-bit kernel accumulates in."""
+        assert weight.bias is not None
+        scale = self._parameters[weight.activation].scale * self._parameters[weight.tensor].scale
+        bias = self._view.constant(weight.bias)
+        scale = np.broadcast_to(scale, bias.shape).astype(np.float32)
+        limits = np.iinfo(np.int32)
+        integers = np.clip(np.rint(bias / scale.astype(np.float64)), limits.min, limits.max).astype(np.int32)
+        how = QuantizationParameters(scale, np.zeros(bias.shape, np.int32), axis=0)
+        # One bias may serve several nodes whose inputs differ in scale.
+        self._inputs[weight.node, 2] = self._dequantized(f"{weight.node}/{weight.bias}", integers, how)
+
+    def _dequantized(self, name: str, integers: Array, how: QuantizationParameters) -> str:
+        """Store integers as a constant behind a DequantizeLinear; returns the tensor that is read in their place."""
+        output = f"{name}_dequantized"
+        if output not in {node.output[0] for node in self._leading}:
+            self._constants[f"{name}_quantized"] = integers
+            inputs = [f"{name}_quantized", *self._scale_inputs(name, how)]
+            self._leading.append(_node("DequantizeLinear", inputs, output, how.axis))
+        return output
+
+    def quantize_activation(self, activation: QuantizedActivation) -> None:
+        name, how = activation.tensor, self._parameters[activation.tensor]
+        quantized, dequantized = f"{name}_quantized", f"{name}_dequantized"
+        scale_inputs = self._scale_inputs(name, how)
+        self._behind[name] = [
+            _node("QuantizeLinear", [name, *scale_inputs], quantized, how.axis),
+            _node("DequantizeLinear", [quantized, *scale_inputs], dequantized, how.axis),
+        ]
+        for reader in activation.readers:
+            self._inputs[reader.node, reader.slot] = dequantized
+
+    def _scale_inputs(self, name: str, how: QuantizationParameters) -> list[str]:
+        self._constants[f"{name}_scale"] = np.asarray(how.scale, np.float32)
+        self._constants[f"{name}_zero_point"] = np.asarray(how.zero_point)
+        return [f"{name}_scale", f"{name}_zero_point"]
+
+    def finish(self) -> onnx.ModelProto:
+        model = onnx.ModelProto()
+        model.CopyFrom(self._view.model)
+        for node in model.graph.node:
+            for slot, name in enumerate(node.input):
+                node.input[slot] = self._inputs.get((node.name, slot), name)
+        nodes = [*self._leading]
+        for value in model.graph.input:
+            nodes += self._behind.get(value.name, [])
+        for node in model.graph.node:
+            nodes.append(node)
+            for name in node.output:
+                nodes += self._behind.get(name, [])
+        read = {name for node in nodes for name in node.input}
+        kept = [weight for weight in model.graph.initializer if weight.name in read]
+        added = [numpy_helper.from_array(values, name) for name, values in self._constants.items()]
+        del model.graph.initializer[:]
+        model.graph.initializer.extend([*kept, *added])
+        ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del model.graph.node[:]
+        model.graph.node.extend(ordered)
+        return onnx.shape_inference.infer_shapes(model, strict_mode=True)
+
+
+def _node(operator: str, inputs: list[str], output: str, axis: int | None) -> onnx.NodeProto:
+    attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
+    return helper.make_node(operator, inputs, [output], name=f"{output}_{operator}", **attributes)

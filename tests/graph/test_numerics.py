@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from edgekit.graph.numerics import dequantize, integer_limits, quantize, scale_and_zero_point
+from edgekit.targets import TensorScheme
+
+SCHEMES = [
+    TensorScheme(dtype=dtype, symmetric=symmetric, granularity="tensor", reduce_range=reduce)
+    for dtype in ("int8", "uint8", "int16", "uint16")
+    for symmetric in (False, True)
+    for reduce in (False, True)
+]
+reals = st.floats(-1e4, 1e4, width=32)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "symmetric", "reduce", "limits"),
+    [
+        ("int8", True, False, (-127, 127)),
+        ("int8", False, False, (-128, 127)),
+        ("uint8", False, False, (0, 255)),
+        ("int8", True, True, (-63, 63)),
+        ("uint16", False, False, (0, 65535)),
+    ],
+)
+def test_integer_limits(dtype: str, symmetric: bool, reduce: bool, limits: tuple[int, int]) -> None:
+    one = TensorScheme(dtype=dtype, symmetric=symmetric, granularity="tensor", reduce_range=reduce)
+    assert integer_limits(one) == limits
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+@given(low=reals, high=reals)
+def test_zero_is_exact_and_the_range_is_covered(scheme: TensorScheme, low: float, high: float) -> None:
+    low, high = min(low, high), max(low, high)
+    scale, zero_point = scale_and_zero_point(low, high, scheme)
+    ends = np.array([0.0, low, high], np.float32)
+    back = dequantize(quantize(ends, scale, zero_point, scheme), scale, zero_point)
+    assert back[0] == 0.0
+    # The ends may fall half a step beyond the grid, because the zero point is an integer.
+    assert np.all(np.abs(back - ends) <= 1.01 * scale)
+    if scheme.symmetric and scheme.dtype.startswith("int"):
+        assert zero_point == 0
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+@given(values=st.lists(reals, min_size=1, max_size=20))
+def test_rounding_errs_by_half_a_step_at_most(scheme: TensorScheme, values: list[float]) -> None:
+    array = np.array(values, np.float32)
+    scale, zero_point = scale_and_zero_point(array.min(), array.max(), scheme)
+    back = dequantize(quantize(array, scale, zero_point, scheme), scale, zero_point)
+    inside = np.abs(back - array) <= 0.5001 * scale + 1e-3 * np.abs(array)
+    assert np.all(inside | (np.abs(array) >= np.abs(array).max() * 0.99))
+
+
+@given(values=st.lists(reals, min_size=6, max_size=6))
+def test_per_channel_equals_onnx(values: list[float]) -> None:
+    scheme = TensorScheme(dtype="int8", symmetric=False, granularity="channel")
+    array = np.array(values, np.float32).reshape(2, 3)
+    scale, zero_point = scale_and_zero_point(array.min(axis=0), array.max(axis=0), scheme)
+    node = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"], axis=1)
+    tensors = [
+        helper.make_tensor_value_info(name, kind, None)
+        for name, kind in (("x", TensorProto.FLOAT), ("s", TensorProto.FLOAT), ("z", TensorProto.INT8))
+    ]
+    graph = helper.make_graph([node], "g", tensors, [helper.make_tensor_value_info("y", TensorProto.INT8, None)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
+    (expected,) = ReferenceEvaluator(model).run(None, {"x": array, "s": scale, "z": zero_point})
+    assert np.array_equal(quantize(array, scale, zero_point, scheme, axis=1), expected)
