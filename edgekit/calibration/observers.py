@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.calibration.histogram import Histogram
+from edgekit.calibration.histogram import HALF, Histogram
 from edgekit.graph.numerics import integer_limits
 from edgekit.recipes import RangeMethod
 from edgekit.targets import TensorScheme
@@ -61,10 +61,13 @@ def entropy(histogram: Histogram, scheme: TensorScheme, percentile: float) -> Ra
 
     Source: S. Migacz, "8-bit Inference with TensorRT", GTC 2017.
     """
-    magnitudes = histogram.counts[4096:] + histogram.counts[:4096][::-1]
+    magnitudes = histogram.counts[HALF:] + histogram.counts[:HALF][::-1]
+    # Zeros are exact on every grid. Rectified tensors are full of them, and they would outweigh all that is clipped.
+    magnitudes[0] = magnitudes[1]
     used = int(np.flatnonzero(magnitudes)[-1]) + 1 if magnitudes.any() else 1
     smallest, largest = integer_limits(scheme)
-    levels = (largest - smallest + 1) // 2
+    one_sided = not scheme.symmetric and histogram.low >= 0
+    levels = (largest - smallest + 1) // (1 if one_sided else 2)
     if used <= levels:
         return histogram.low, histogram.high
     candidates = np.unique(np.linspace(levels, used, 128).astype(int))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from edgekit.graph.placement import place
 from edgekit.graph.qdq import write_qdq
 from edgekit.graph.read import input_of, read_model, with_input_shape
 from edgekit.graph.reference import ReferenceRun
+from edgekit.process import is_measurable, resident
 from edgekit.progress import Progress
 from edgekit.recipes import Recipe
 from edgekit.runtime.preprocessing import Preprocessor
@@ -185,7 +185,7 @@ def _report(
         "gates": [asdict(gate) for gate in gates],
         "frames": {"calibrated_on": len(state.frames), "skipped": sorted({*state.frames.skipped})},
         "seconds": clock.seconds,
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "peak_rss_mb": round(resident()[1] / 2**20, 1) if is_measurable() else None,
     }
 
 

@@ -1,0 +1,80 @@
+"""What is run and timed: the engine alone, and whole frames."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.backends import backend_for
+from edgekit.bundle import GoldenVector
+from edgekit.profiling.schedule import Workload
+from edgekit.runtime.session import Session
+
+ENGINE = ("engine",)
+FRAME = ("preprocess", "postprocess", "end_to_end")
+
+ONE_OPERATOR_MODEL = (
+    b'\x08\x08:;\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x01tZ\x13\n\x01x\x12\x0e\n\x0c\x08\x01\x12\x08\n\x02\x08\x01\n'
+    b"\x02\x08\x03b\x13\n\x01y\x12\x0e\n\x0c\x08\x01\x12\x08\n\x02\x08\x01\n\x02\x08\x03B\x04\n\x00\x10\x11"
+)
+"""The ONNX model y = Relu(x) for three numbers: what an engine sets up for any model, it sets up for this one."""
+
+
+def engine_work(name: str, session: Session, vectors: Sequence[GoldenVector]) -> Workload:
+    """Return the engine alone, on the golden inputs in turn."""
+    inputs = cycle([vector.input for vector in vectors])
+
+    def run() -> tuple[int, ...]:
+        values = next(inputs)
+        start = time.perf_counter_ns()
+        session.infer(values)
+        return (time.perf_counter_ns() - start,)
+
+    return Workload(f"{name} engine", ENGINE, run)
+
+
+def frame_work(name: str, session: Session, vectors: Sequence[GoldenVector]) -> Workload:
+    """Return the way of a frame: preprocess it, run the engine on a golden input, decode the outputs for that.
+
+    What is preprocessed is a random frame of the first golden frame's size, since the time that takes does not depend
+    on what the frame shows. Decoding does depend on it.
+    """
+    turns = cycle(vectors)
+    frame = random_frame(vectors[0].frame_size)
+
+    def run() -> tuple[int, ...]:
+        vector = next(turns)
+        start = time.perf_counter_ns()
+        session.preprocessor(frame)
+        prepared = time.perf_counter_ns()
+        outputs = session.infer(vector.input)
+        inferred = time.perf_counter_ns()
+        session.decode(outputs, vector.frame_size)
+        end = time.perf_counter_ns()
+        return prepared - start, end - inferred, end - start
+
+    return Workload(f"{name} frame", FRAME, run)
+
+
+def random_frame(size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return noise of that height and width, (H, W, 3) uint8, the same every time."""
+    return np.random.default_rng(0).integers(256, size=(*size, 3), dtype=np.uint8)
+
+
+def start_engine(backend: str, options: Mapping[str, Any], threads: int) -> None:
+    """Bring into memory what every model needs that runs in an engine: OpenCV, the engine's libraries, its pools.
+
+    Raises:
+        TargetError: The engine is not installed.
+    """
+    if importlib.util.find_spec("cv2"):
+        importlib.import_module("cv2")
+    engine = backend_for(backend).load({"model.onnx": ONE_OPERATOR_MODEL}, options, threads)
+    engine.run({"x": np.zeros((1, 3), np.float32)})
+    engine.close()

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgekit.backends import backend_for
+from edgekit.bundle import GoldenVector
+from edgekit.process import is_measurable
+from edgekit.profiling.memory import Call, in_fresh_process
+from edgekit.profiling.work import (
+    ENGINE,
+    FRAME,
+    ONE_OPERATOR_MODEL,
+    engine_work,
+    frame_work,
+    random_frame,
+    start_engine,
+)
+from edgekit.recipes import load_recipe
+from edgekit.runtime.preprocessing import Preprocessor
+from edgekit.runtime.session import Session, heads_of
+from edgekit.tasks import task_for
+
+ENGINES = ("onnxruntime", "openvino")
+
+
+def session_on(engine: str, kind: type[Session] = Session) -> Session:
+    """A session on a real engine: the network halves a 4 x 6 image."""
+    pytest.importorskip(engine)
+    helper = pytest.importorskip("onnx", reason="onnx comes with the extra 'calibrate'").helper
+    shape = [1, 3, 4, 6]
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["image", "half"], ["out"])],
+        "halve",
+        [helper.make_tensor_value_info("image", 1, shape)],
+        [helper.make_tensor_value_info("out", 1, shape)],
+        [helper.make_tensor("half", 1, [], [0.5])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    recipe = load_recipe("generic")
+    return kind(
+        backend_for(engine).load({"model.onnx": model.SerializeToString()}, {}, 1),
+        "image",
+        Preprocessor(recipe.preprocessing, (1, 3, 4, 6)),
+        heads_of(recipe, ["out"]),
+        task_for(recipe),
+    )
+
+
+def vectors() -> list[GoldenVector]:
+    return [GoldenVector(f"{value}.png", (8, 12), np.full((1, 3, 4, 6), value, np.float32), {}) for value in (1, 2)]
+
+
+def test_the_one_operator_model_is_what_it_says() -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx comes with the extra 'calibrate'")
+    model = onnx.load_model_from_string(ONE_OPERATOR_MODEL)
+    onnx.checker.check_model(model)
+    assert [node.op_type for node in model.graph.node] == ["Relu"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_part_of_a_run_is_timed(engine: str) -> None:
+    with session_on(engine) as session:
+        alone, whole = engine_work("fp", session, vectors()), frame_work("fp", session, vectors())
+        assert (alone.parts, whole.parts) == (ENGINE, FRAME)
+        for _ in range(3):
+            (duration,) = alone.run()
+            assert duration > 0
+            preprocess, postprocess, end_to_end = whole.run()
+            assert min(preprocess, postprocess) > 0
+            assert preprocess + postprocess < end_to_end
+
+
+def test_golden_inputs_are_taken_in_turn() -> None:
+    class Recorded(Session):
+        def infer(self, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
+            seen.append(float(values[0, 0, 0, 0]))
+            return super().infer(values)
+
+    seen: list[float] = []
+    with session_on("onnxruntime", Recorded) as session:
+        alone, whole = engine_work("fp", session, vectors()), frame_work("fp", session, vectors())
+        for work in (alone, alone, alone, whole, whole, whole):
+            work.run()
+    assert seen == [1, 2, 1, 1, 2, 1]
+
+
+def test_the_random_frame_is_always_the_same_noise() -> None:
+    frame = random_frame((20, 30))
+    assert (frame.shape, frame.dtype) == ((20, 30, 3), np.uint8)
+    assert frame.std() > 60
+    np.testing.assert_array_equal(frame, random_frame((20, 30)))
+
+
+@pytest.mark.skipif(not is_measurable(), reason="this system does not tell a process its peak memory")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_started_engine_takes_no_more_when_a_model_without_weights_is_loaded(engine: str) -> None:
+    pytest.importorskip(engine)
+    start = Call(f"{start_engine.__module__}:{start_engine.__name__}", {"backend": engine, "options": {}, "threads": 1})
+    memory = in_fresh_process(start, prepare=start, runs=0)
+    assert memory.baseline - memory.interpreter > 20 << 20
+    assert memory.loaded - memory.baseline < 4 << 20

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.profiling.latency import speedup, summarize
+from edgekit.profiling.machine import Disturbance, Limits, Machine, Noise, State
+from edgekit.profiling.memory import Memory
+from edgekit.profiling.result import Conditions, Method, Profile, Row, Subject
+from edgekit.profiling.schedule import WarmUp
+from edgekit.report import table
+
+MACHINE = Machine(
+    cpu="Some CPU 9B45",
+    board="",
+    arch="x86_64",
+    isa=("sse4_2", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni"),
+    cores=8,
+    affinity=(0, 1),
+    limits=Limits(None, None),
+    governor=(),
+    virtual=True,
+    memory=8 << 30,
+    system="Linux 6.1.0",
+    versions={"openvino": "2026.4.1"},
+)
+
+
+def profile_text(profile: dict[str, Any], width: int = 100, *, color: bool = False) -> str:
+    return table.profile_text(profile, width, color=color)
+
+
+def profiled(scale: float = 1.0, rounds: int = 30, calls: int = 20, mismatch: str = "") -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    typical = {"engine": 20.0, "preprocess": 0.7, "postprocess": 0.2, "end_to_end": 21.0}
+
+    def durations(ms: float) -> Any:
+        return (1e6 * ms * scale * random.lognormal(sigma=0.02, size=(rounds, calls))).astype(np.int64)
+
+    fp = {part: durations(ms) for part, ms in typical.items()}
+    int8 = {part: durations(ms / 2.25 if ms > 1 else ms) for part, ms in typical.items()}
+    profile = Profile(
+        subject=Subject("lane.edge", "intel-cpu-vnni", mismatch, "openvino", {"precision": "f32"}, 1),
+        method=Method(10.0, rounds, calls, 4, (720, 1280), {"fp": WarmUp(30, 0.3, True, 1e6)}),
+        conditions=Conditions(
+            MACHINE,
+            State(0.1, None, None),
+            State(0.5, None, None),
+            (Noise(0.012, 0.5), Noise(0.034, 0.5)),
+            Disturbance(10.0, 0.0, 0.0),
+        ),
+        rows=(
+            Row("fp", {part: summarize(data) for part, data in fp.items()}, memory(180), 3_100_000),
+            Row("int8", {part: summarize(data) for part, data in int8.items()}, memory(150), 812_345),
+        ),
+        speedup={part: speedup(fp[part], int8[part]) for part in ("engine", "end_to_end")},
+        warnings=("The CPU frequency may change: governor powersave.",),
+    )
+    loaded: dict[str, Any] = json.loads(json.dumps(profile.to_json()))
+    return loaded
+
+
+def memory(peak_mb: int) -> Memory:
+    return Memory(20_000_000, 120_000_000, 140_000_000, peak_mb * 1_000_000, 10)
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 300])
+@pytest.mark.parametrize("scale", [0.01, 1.0, 4.0, 30.0, 400.0])
+def test_the_page_fits_the_terminal_and_nothing_is_cut(width: int, scale: float) -> None:
+    page = profile_text(profiled(scale, mismatch="It is a toaster."), width)
+    assert max(map(len, page.splitlines())) <= max(80, min(width, 100))
+    assert "…" not in page
+    for figure in ("p50", "95% interval", "p99.9", "max", "samples", "600", "weights (counted)"):
+        assert figure in page
+
+
+def test_every_figure_stands_under_its_heading_with_its_decimals_aligned() -> None:
+    lines = profile_text(profiled()).splitlines()
+    heading = next(line for line in lines if "p99.9" in line and "p50" in line)
+    rows = [line for line in lines if re.match(r"\s+(fp|int8)\s+\d", line) and "600" in line]
+    assert len(rows) == 8
+    for name in ("p50", "p90", "max", "samples"):
+        end = heading.index(name) + len(name)
+        figures = [re.search(r"[\d.,]+$", line[:end]) for line in rows]
+        assert all(figures), name
+        assert {line[end : end + 1] for line in rows} <= {" ", ""}
+    points = {line.index(".") for line in rows}
+    assert len(points) == 1
+
+
+def test_figures_are_those_of_the_profile() -> None:
+    profile = profiled()
+    page = profile_text(profile)
+    int8 = profile["rows"][1]
+    assert f"{int8['latency']['engine']['percentiles']['p50']['value']:.3f}" in page
+    low, high = profile["speedup"]["engine"]["interval_95"]
+    assert f"x{profile['speedup']['engine']['ratio']:.2f}" in page
+    assert f"{low:.2f}..{high:.2f}" in page
+    assert re.search(r"int8\s+150\.0\s+120\.0\s+30\.0\s+0\.81$", page, re.MULTILINE)
+
+
+def test_origin_engine_and_machine_are_told() -> None:
+    page = profile_text(profiled())
+    assert "Latency in ms, measured" in page
+    assert "Memory in MB, measured in a fresh process" in page
+    assert "openvino 2026.4.1; precision f32; 1 thread" in page
+    assert "Some CPU 9B45" in page
+    assert "2 of 8 cores" in page
+    assert "noise floor 3.4%" in page
+    assert "! The CPU frequency may change" in page
+
+
+def test_figures_of_a_foreign_machine_are_told_as_such() -> None:
+    assert "figures of this machine, not of the target" not in profile_text(profiled())
+    page = profile_text(profiled(mismatch="It is a toaster."))
+    flat = " ".join(page.split())
+    assert "figures of this machine, not of the target intel-cpu-vnni. It is a toaster." in flat
+
+
+def test_percentiles_that_the_samples_do_not_bear_are_marked() -> None:
+    few = profile_text(profiled(rounds=2, calls=2))
+    assert "- too few samples: p50 needs 11, p90 needs 64, p99 needs 662, p99.9 needs 6,636" in few
+    assert "<" not in few
+    assert "speed-up" not in few
+    some = profile_text(profiled(rounds=30, calls=20))
+    assert "too few samples: p99 needs 662, p99.9 needs 6,636" in some
+    assert re.search(r"fp .*<\d", some)
+    assert "it lies below this with 95% confidence" in some
+    assert "too few samples" not in profile_text(profiled(rounds=70, calls=100))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda profile: [row.update(memory=None) for row in profile["rows"]],
+        lambda profile: profile["warnings"].clear(),
+        lambda profile: profile["speedup"].update(engine=None),
+    ],
+    ids=["no memory", "no warnings", "no speed-up"],
+)
+def test_what_is_missing_is_left_out(change: Callable[[dict[str, Any]], None]) -> None:
+    profile = profiled()
+    without = copy.deepcopy(profile)
+    change(without)
+    assert len(profile_text(without)) < len(profile_text(profile))
+
+
+def test_color_is_only_there_when_asked_for() -> None:
+    assert "\x1b[" in profile_text(profiled(), color=True)
+    assert "\x1b[" not in profile_text(profiled())
+
+
+def test_the_width_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "84")
+    assert table.profile_text(profiled()) == profile_text(profiled(), 84)
+    assert table.profile_text(profiled()) != profile_text(profiled(), 100)
