@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,10 +64,11 @@ Reader = Callable[[int], NDArray[np.uint8] | None]
 class Frames:
     """Frames that are read when they are iterated over, never all in memory.
 
-    An unreadable frame is left out and noted in `skipped`; more than a tenth unreadable is an error.
+    An unreadable frame is left out and noted in `skipped`, which parts of these frames share; more than a tenth of
+    them unreadable is an error.
 
     Attributes:
-        skipped: Names of the frames that could not be read so far.
+        skipped: Names of the frames that could not be read so far, in these frames or a part of them.
     """
 
     def __init__(self, names: Sequence[str], read: Reader, digest: Callable[[Sequence[int]], str]) -> None:
@@ -110,11 +112,12 @@ class Frames:
         return len(self._indices)
 
     def __iter__(self) -> Iterator[Frame]:
-        self.skipped.clear()
+        unreadable: list[str] = []
         for index in self._indices:
             pixels = self._read(index)
             if pixels is None:
-                self._skip(self._names[index])
+                unreadable.append(self._names[index])
+                self._note(unreadable)
             else:
                 yield Frame(self._names[index], pixels)
 
@@ -136,14 +139,16 @@ class Frames:
     def _subset(self, indices: Sequence[int]) -> Frames:
         frames = Frames(self._names, self._read, self._digest)
         frames._indices = indices
+        frames.skipped = self.skipped
         return frames
 
-    def _skip(self, name: str) -> None:
-        self.skipped.append(name)
-        if len(self.skipped) > max(1, int(MAX_UNREADABLE * len(self))) or len(self.skipped) == len(self):
+    def _note(self, unreadable: Sequence[str]) -> None:
+        if unreadable[-1] not in self.skipped:
+            self.skipped.append(unreadable[-1])
+        if len(unreadable) > max(1, int(MAX_UNREADABLE * len(self))) or len(unreadable) == len(self):
             raise DataError(
-                problem=f"{len(self.skipped)} of {len(self)} frames cannot be read; at most a tenth may be.",
-                found=", ".join(self.skipped[:5]),
+                problem=f"{len(unreadable)} of {len(self)} frames cannot be read; at most a tenth may be.",
+                found=", ".join(unreadable[:5]),
                 fix="Remove or mend these files: a calibration on what is left would not stand for the data.",
             )
 
@@ -183,21 +188,15 @@ def _listed(path: Path) -> list[Path]:
 
 def _of_archive(path: Path) -> Frames:
     try:
-        archive = zipfile.ZipFile(path)
-        member = next((name for name in archive.namelist() if name in ("frames.npy", "frames")), archive.namelist()[0])
-        stream = archive.open(member)
-        shape, fortran_order, dtype = _npy_header(stream)
-    except (OSError, ValueError, IndexError, zipfile.BadZipFile) as error:
-        raise DataError(
-            problem=f"{path} is not a readable .npz file.", found=str(error), fix="Write it with np.savez."
-        ) from error
-    if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8 or not shape[0] or fortran_order:
+        member, shape, start = _array_in(path)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(
             problem=f"{path} does not hold frames.",
-            found=f"{member}: {dtype} {shape}",
-            fix="Store one array named 'frames' of shape (N, H, W, 3), uint8, BGR, in C order.",
-        )
-    start, size = stream.tell(), int(np.prod(shape[1:]))
+            found=str(error),
+            fix="Store one array named 'frames' of shape (N, H, W, 3), uint8, BGR, in C order, with np.savez.",
+        ) from error
+    stream = zipfile.ZipFile(path).open(member)  # noqa: SIM115 - read from as long as the frames live
+    size = int(np.prod(shape[1:]))
 
     def read(index: int) -> NDArray[np.uint8] | None:
         try:
@@ -211,10 +210,23 @@ def _of_archive(path: Path) -> Frames:
     return Frames(names, read, lambda indices: _digest_of_part(path, indices))
 
 
-def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(stream)
+def _array_in(path: Path) -> tuple[str, tuple[int, ...], int]:
+    """Return member name, shape and first data byte of an archive's frames, without reading them.
+
+    Raises:
+        ValueError: There is no array of that kind.
+    """
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        member = "frames.npy" if "frames.npy" in names or not names else names[0]
+        with archive.open(member) if names else io.BytesIO() as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran_order, dtype = read(stream)
+            if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8 or not shape[0] or fortran_order:
+                message = f"{member}: {dtype} {shape}" + (" in Fortran order" if fortran_order else "")
+                raise ValueError(message)
+            return member, shape, stream.tell()
 
 
 def _of_video(path: Path) -> Frames:

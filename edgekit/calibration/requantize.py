@@ -6,7 +6,14 @@ import onnx
 
 from edgekit.calibration.artifact import Calibration
 from edgekit.calibration.observe import load_observations
-from edgekit.calibration.scales import choose_scales, parameters_of
+from edgekit.calibration.scales import (
+    SCHEMA_VERSION,
+    Scales,
+    choose_scales,
+    node_scales,
+    parameters_of,
+    sha256_of,
+)
 from edgekit.errors import ArtifactError
 from edgekit.graph.clean import at_opset
 from edgekit.graph.placement import place
@@ -15,10 +22,11 @@ from edgekit.recipes import ScaleStep
 from edgekit.targets import Target
 
 
-def qdq_for(calibration: Calibration, target: Target) -> bytes:
-    """Return the Q/DQ model of a calibration under another target's rules.
+def requantize(calibration: Calibration, target: Target) -> tuple[bytes, Scales]:
+    """Return the Q/DQ model of a calibration under another target's rules, and its scales.
 
-    Scales are chosen anew from the recorded histograms, as the recipe's scale step says.
+    Scales are chosen anew from the recorded histograms, as the recipe's scale step says. The gates are not judged
+    again: there are no frames here.
 
     Raises:
         ArtifactError: The target quantizes a tensor that was not observed, or the recipe has no scale step.
@@ -31,5 +39,9 @@ def qdq_for(calibration: Calibration, target: Target) -> bytes:
         )
     model = at_opset(onnx.load(calibration.fp_model), target.scheme.opset)
     placement = place(model, target.scheme)
-    scales = choose_scales(model, placement, target.scheme, load_observations(calibration.observations), step)
-    return bytes(write_qdq(model, placement, target.scheme, parameters_of(scales)).SerializeToString())
+    tensors = choose_scales(model, placement, target.scheme, load_observations(calibration.observations), step)
+    provenance = calibration.scales.provenance.model_copy(
+        update={"target": target.name, "target_sha256": sha256_of(target.model_dump_json())}
+    )
+    scales = Scales(schema_version=SCHEMA_VERSION, tensors=tensors, nodes=node_scales(placement), provenance=provenance)
+    return bytes(write_qdq(model, placement, target.scheme, parameters_of(tensors)).SerializeToString()), scales

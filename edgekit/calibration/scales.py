@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -101,6 +102,16 @@ def read_scales(path: Path) -> Scales:
             fix="Update EdgeKit, or calibrate again with this version.",
         )
     return parse(Scales, data, str(path), ArtifactError)
+
+
+def node_scales(placement: Placement) -> dict[str, NodeScale]:
+    """Return the precision of every node of a placement, as scales.json has it."""
+    return {name: NodeScale(precision=node.precision, why=node.why) for name, node in placement.nodes.items()}
+
+
+def sha256_of(text: str) -> str:
+    """Return the hexadecimal SHA-256 of a text, as provenance has it."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def parameters_of(tensors: Mapping[str, TensorScale]) -> dict[str, QuantizationParameters]:

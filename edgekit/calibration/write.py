@@ -20,7 +20,7 @@ from edgekit.calibration.artifact import GoldenInput, golden_bytes
 from edgekit.calibration.evaluate import Evaluation, Gate, evaluate, judge
 from edgekit.calibration.observe import save_observations
 from edgekit.calibration.pipeline import State, run_steps
-from edgekit.calibration.scales import SCHEMA_VERSION, NodeScale, Provenance, Scales, parameters_of
+from edgekit.calibration.scales import SCHEMA_VERSION, Provenance, Scales, node_scales, parameters_of, sha256_of
 from edgekit.frames import FrameSource
 from edgekit.graph.clean import Cleaned, at_opset, clean
 from edgekit.graph.cost import node_costs
@@ -96,7 +96,7 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
     scales = Scales(
         schema_version=SCHEMA_VERSION,
         tensors=state.scales,
-        nodes={name: NodeScale(precision=node.precision, why=node.why) for name, node in placement.nodes.items()},
+        nodes=node_scales(placement),
         provenance=_provenance(request, training),
     )
     onnx.save(cleaned.model, folder / artifact.FP_MODEL)
@@ -129,19 +129,15 @@ def _provenance(request: Request, training: FrameSource) -> Provenance:
         model_sha256=hashlib.sha256(request.model_file.read_bytes()).hexdigest(),
         frames_sha256=training.digest(),
         frames=len(training),
-        preprocessing_sha256=_sha256_of(request.recipe.preprocessing.model_dump_json()),
+        preprocessing_sha256=sha256_of(request.recipe.preprocessing.model_dump_json()),
         recipe=request.recipe.name,
-        recipe_sha256=_sha256_of(request.recipe.model_dump_json()),
+        recipe_sha256=sha256_of(request.recipe.model_dump_json()),
         target=request.target.name,
-        target_sha256=_sha256_of(request.target.model_dump_json()),
+        target_sha256=sha256_of(request.target.model_dump_json()),
         seed=request.seed,
         versions={"edgekit": edgekit.__version__}
         | {name: version(name) for name in ("numpy", "onnx", "onnxruntime", "onnxscript", "opencv-python-headless")},
     )
-
-
-def _sha256_of(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _report(
@@ -183,7 +179,7 @@ def _report(
             "per_frame": {name: agreement.figures() for name, agreement in evaluation.frames},
         },
         "gates": [asdict(gate) for gate in gates],
-        "frames": {"calibrated_on": len(state.frames), "skipped": sorted({*state.frames.skipped})},
+        "frames": {"calibrated_on": len(state.frames), "skipped": sorted(request.frames.skipped)},
         "seconds": clock.seconds,
         "peak_rss_mb": round(resident()[1] / 2**20, 1) if is_measurable() else None,
     }

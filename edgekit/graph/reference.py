@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgekit.engines import import_onnxruntime, session_options
 from edgekit.errors import ModelError
 
 
@@ -28,14 +29,12 @@ class ReferenceRun:
     """
 
     def __init__(self, model: onnx.ModelProto | bytes, threads: int = 0) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 4
+        onnxruntime = import_onnxruntime()
         content = model if isinstance(model, bytes) else model.SerializeToString()
         try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session: Any = onnxruntime.InferenceSession(
+                content, session_options(onnxruntime, threads), providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             raise ModelError(
                 problem="ONNX Runtime does not accept the model.",

@@ -1,0 +1,78 @@
+"""`edgekit.load`: a bundle that runs."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from pathlib import Path
+
+from edgekit.backends import backend_for
+from edgekit.bundle import REFERENCE, Bundle, open_bundle
+from edgekit.errors import HostMismatchWarning, UsageError
+from edgekit.runtime.preprocessing import Preprocessor
+from edgekit.runtime.session import Session, heads_of
+from edgekit.targets import Device, cpu_flags
+from edgekit.tasks import task_for
+
+_ARCHITECTURES = {"AMD64": "x86_64", "arm64": "aarch64"}
+
+
+def load(bundle: Bundle | str | Path, *, threads: int = 0, reference: bool = False) -> Session:
+    """Load a bundle into its engine.
+
+    On a machine of another kind than the bundle's target it still runs where the engine does, with a
+    `HostMismatchWarning` that says what does not hold for the target.
+
+    Args:
+        bundle: A bundle, or its path.
+        threads: Threads of the engine; 0 lets it choose.
+        reference: Load the floating-point model in the same engine instead.
+
+    Raises:
+        ArtifactError: The bundle is damaged.
+        UsageError: `threads` is negative.
+        TargetError: The engine is not installed, or is built on the device only.
+    """
+    if threads < 0:
+        raise UsageError(
+            problem="An engine cannot have fewer threads than none.",
+            found=f"threads = {threads}",
+            fix="Give 1 or more, or 0 to let the engine choose.",
+        )
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    manifest = opened.manifest
+    backend = backend_for(manifest.engine.backend)
+    # A backend that builds on the device says so from its own members, whichever model is asked for.
+    floating = reference and "build.json" not in manifest.engine.members
+    members = {"model.onnx": opened.read(REFERENCE)} if floating else opened.engine_members()
+    preprocessor = Preprocessor(manifest.recipe.preprocessing, manifest.input.shape)
+    heads = heads_of(manifest.recipe, [output.name for output in manifest.outputs])
+    task = task_for(manifest.recipe)
+    engine = backend.load(members, manifest.engine.options, threads)
+    mismatch = host_mismatch(manifest.target.name, manifest.target.device, platform.machine(), cpu_flags())
+    if mismatch:
+        warnings.warn(mismatch, HostMismatchWarning, stacklevel=2)
+    return Session(engine, manifest.input.name, preprocessor, heads, task)
+
+
+def host_mismatch(target: str, device: Device, machine: str, flags: frozenset[str]) -> str:
+    """Say how a machine differs from a target's device and what does not hold here; nothing where it does not differ.
+
+    Args:
+        target: The target's name.
+        device: Its device.
+        machine: The machine's architecture.
+        flags: The instruction sets of the machine's CPU, as in `cpu_flags()`.
+    """
+    if device.arch not in ("any", _ARCHITECTURES.get(machine, machine)):
+        return (
+            f"This bundle is for {target} ({device.arch}) and runs on {machine}. What it computes may differ by steps "
+            "of quantization; its latency and memory here say nothing of the board."
+        )
+    if missing := [flag for flag in device.isa if flag not in flags]:
+        return (
+            f"This bundle is for {target}, and this CPU lacks {', '.join(missing)}. 8-bit products may saturate: "
+            "neither its outputs nor its latency here hold for the target. `edgekit verify` shows how far they are "
+            "off; compile for --target host to run it here."
+        )
+    return ""

@@ -1,0 +1,108 @@
+"""Engines that are built on the board: what goes there, and what to say to someone who wants to run them here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgekit.backends.base import Members
+from edgekit.errors import ArtifactError, ModelError, TargetError, UsageError
+from edgekit.targets import Target
+
+_SCHEMA_VERSION = 1
+_UNPACK = "unzip -p BUNDLE.edge engine/model.onnx > model.onnx"
+
+
+def checked_model(model: bytes) -> Any:
+    """Return the parsed ONNX model.
+
+    Raises:
+        ModelError: It is damaged.
+        TargetError: The package onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise TargetError(
+            problem="The model cannot be checked without the package onnx.",
+            found=str(error),
+            fix="pip install 'edgekit[calibrate]'",
+        ) from error
+    try:
+        parsed = onnx.load_model_from_string(model)
+        onnx.checker.check_model(parsed)
+    # DecodeError, which damaged bytes raise, is protobuf's own and derives from nothing but Exception.
+    except Exception as error:
+        raise ModelError(
+            problem="The model is not a valid ONNX model.",
+            found=str(error).strip().split("\n")[0],
+            fix="Compile again; if it still fails, check the model with `edgekit inspect`.",
+        ) from error
+    return parsed
+
+
+def build_on_device(engine: str, model: bytes, target: Target, must_match: Sequence[str]) -> Members:
+    """Return the model and `build.json`, which says how the engine is built from it on the board.
+
+    Raises:
+        UsageError: The target does not say with which command.
+    """
+    if not target.build_note:
+        raise UsageError(
+            problem=f"The target '{target.name}' does not say how its engine is built on the device.",
+            fix="Set build_note in the target's file to the command that builds the engine from model.onnx.",
+        )
+    record = {
+        "schema_version": _SCHEMA_VERSION,
+        "engine": engine,
+        "target": target.name,
+        "soc": target.device.soc,
+        "software": target.device.software,
+        "options": dict(target.options),
+        "model": "model.onnx",
+        "model_sha256": _digest(model),
+        "commands": [_UNPACK, target.build_note.strip()],
+        "must_match": list(must_match),
+    }
+    return {"model.onnx": model, "build.json": json.dumps(record, indent=2, sort_keys=True).encode()}
+
+
+def refusal_to_run(engine: str, members: Mapping[str, bytes], here: str) -> TargetError:
+    """Return the error that says where the engine is built and how.
+
+    Args:
+        engine: The engine's name.
+        members: What `build_on_device` returned.
+        here: What of the engine is on this machine.
+
+    Raises:
+        ArtifactError: The members are damaged, or not those of this engine.
+    """
+    record = _record(engine, members)
+    where = " with ".join(part for part in (record["soc"], record["software"]) if part)
+    return TargetError(
+        problem=f"The {engine} engine of this bundle is built on the device ({where}) and cannot run here.",
+        found=here,
+        fix="\n".join(["Build it on the device, from this bundle:", *record["commands"]]),
+    )
+
+
+def _record(engine: str, members: Mapping[str, bytes]) -> dict[str, Any]:
+    try:
+        record = json.loads(members["build.json"])
+        fits = record["engine"] == engine and record["model_sha256"] == _digest(members["model.onnx"])
+    except (KeyError, TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ArtifactError(
+            problem=f"{engine} cannot load what another engine's build gave, or what was damaged.",
+            found=", ".join(sorted(members)) or "nothing",
+            fix="Compile again for a target of this engine.",
+        )
+    return dict(record)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,104 @@
+"""ONNX Runtime on the CPU: the engine for ARM boards, and the reference that every other engine is held against."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.backends.base import Availability, Members, Tensors
+from edgekit.backends.signature import TensorSpec, check_inputs, check_options, only_model
+from edgekit.engines import import_onnxruntime, session_options
+from edgekit.errors import ArtifactError, EdgekitError, ModelError, UsageError
+from edgekit.targets import Target
+
+_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-qnn")
+_DTYPES = {"float": "float32", "double": "float64"}
+
+
+class OnnxRuntimeBackend:
+    """Loads the Q/DQ model itself; ONNX Runtime fuses Q/DQ pairs into 8-bit kernels when it loads."""
+
+    name = "onnxruntime"
+
+    def available(self) -> Availability:
+        """Say whether ONNX Runtime can run on this machine, without loading it."""
+        if importlib.util.find_spec("onnxruntime") is None:
+            return Availability("", "ONNX Runtime is not installed: pip install 'edgekit[onnxruntime]'")
+        return Availability(_installed_version())
+
+    def build(self, model: bytes, target: Target) -> Members:
+        """Return the model, once ONNX Runtime has accepted it.
+
+        Raises:
+            ModelError: It does not accept the model.
+            TargetError: It is not installed.
+        """
+        _Session(model, target.options, threads=1, error=ModelError).close()
+        return {"model.onnx": model}
+
+    def load(self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -> _Session:
+        """Load the model.
+
+        Raises:
+            TargetError: ONNX Runtime is not installed.
+            ArtifactError: The members are damaged or foreign.
+            UsageError: An option is not known.
+        """
+        return _Session(only_model(members, "ONNX Runtime"), options, threads, error=ArtifactError)
+
+
+class _Session:
+    """A model in ONNX Runtime; several threads may run it at once."""
+
+    def __init__(self, model: bytes, options: Mapping[str, Any], threads: int, error: type[EdgekitError]) -> None:
+        check_options("ONNX Runtime", options, known=())
+        ort = import_onnxruntime()
+        try:
+            self._session: Any = ort.InferenceSession(
+                model, session_options(ort, threads), providers=["CPUExecutionProvider"]
+            )
+        # What it raises shares no base but Exception: InvalidProtobuf, InvalidGraph, NotImplemented, Fail ...
+        except Exception as refusal:
+            raise error(
+                problem="ONNX Runtime does not accept the model.",
+                found=str(refusal),
+                fix="Compile again; if it still refuses, check the model with `edgekit inspect`.",
+            ) from refusal
+        self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
+        self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
+        self._names = [spec.name for spec in self.outputs]
+
+    def run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """Run once; every array returned is a new one.
+
+        Raises:
+            UsageError: The inputs are not the model's, or the engine is closed.
+        """
+        if self._session is None:
+            raise UsageError(problem="The model is closed and cannot run.", fix="Load it again.")
+        check_inputs(self.inputs, inputs)
+        return dict(zip(self._names, self._session.run(self._names, dict(inputs)), strict=True))
+
+    def close(self) -> None:
+        """Free the model."""
+        self._session = None
+
+
+def _spec(value: Any) -> TensorSpec:
+    word = str(value.type).removeprefix("tensor(").removesuffix(")")
+    shape = tuple(size if isinstance(size, int) else None for size in value.shape)
+    return TensorSpec(value.name, shape, np.dtype(_DTYPES.get(word, word)))
+
+
+def _installed_version() -> str:
+    for name in _DISTRIBUTIONS:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "unknown"

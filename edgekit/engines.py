@@ -1,0 +1,55 @@
+"""ONNX Runtime as everything here loads it: without telemetry, and with exact 8-bit sums on every CPU."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+from types import ModuleType
+from typing import Any
+
+from edgekit.errors import TargetError
+from edgekit.targets import cpu_flags
+
+_FATAL_ONLY = 4
+
+
+def import_onnxruntime() -> ModuleType:
+    """Import ONNX Runtime without its usage telemetry.
+
+    Since 1.31 the Linux wheels report to their maker and keep a database and a device id under ~/.cache. The switch is
+    read on import: calling `disable_telemetry_events` afterwards leaves those files behind.
+
+    Raises:
+        TargetError: It is not installed, or does not load.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise TargetError(
+            problem="ONNX Runtime is not installed.", found=str(error), fix="pip install 'edgekit[onnxruntime]'"
+        ) from error
+
+
+def session_options(ort: ModuleType, threads: int) -> Any:
+    """Return options that give the same, exact results on every CPU; 0 threads leave the number to the engine."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = _FATAL_ONLY
+    if saturates(platform.machine(), cpu_flags()):
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
+def saturates(machine: str, flags: frozenset[str]) -> bool:
+    """Whether sums of unsigned times signed 8-bit products overflow 16 bit on a CPU: x86 without VNNI.
+
+    ONNX Runtime then computes wrong results unless told to take the slower exact kernels
+    (onnxruntime_session_options_config_keys.h, kOrtSessionOptionsAvx2PrecisionMode). It would take them on any x86 that
+    is told so, and with VNNI that only costs time.
+    """
+    return machine in ("x86_64", "AMD64") and "vnni" not in flags

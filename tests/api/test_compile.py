@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import edgekit
+from edgekit.api.compile import compile
+from edgekit.backends import backend_for
+from edgekit.bundle import REFERENCE, SCALES, Bundle, open_bundle
+from edgekit.calibration.artifact import Calibration
+from edgekit.errors import ArtifactError, ModelError, OutputError, UsageError
+from edgekit.targets import load_target
+
+ALL_TARGETS = ["host", "intel-cpu-avx2", "arm-cortex-a76", "jetson-orin", "qualcomm-htp-v75", "intel-npu"]
+
+
+@pytest.fixture(scope="module")
+def bundle(small_calibration: Calibration, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return compile(small_calibration, out=tmp_path_factory.mktemp("bundle") / "small.edge")
+
+
+def quantized(model: bytes) -> set[str]:
+    return {node.op_type for node in onnx.load_model_from_string(model).graph.node} & {"QuantizeLinear"}
+
+
+class TestBundle:
+    def test_is_what_opens_from_its_file(self, bundle: Bundle) -> None:
+        assert open_bundle(bundle.path) == bundle
+
+    def test_holds_the_calibrations_files(self, bundle: Bundle, small_calibration: Calibration) -> None:
+        assert bundle.engine_members() == {"model.onnx": small_calibration.qdq_model.read_bytes()}
+        assert bundle.read(REFERENCE) == small_calibration.fp_model.read_bytes()
+        assert bundle.read(SCALES) == (small_calibration.folder / SCALES).read_bytes()
+
+    def test_says_what_goes_in_and_out(self, bundle: Bundle) -> None:
+        manifest = bundle.manifest
+        assert (manifest.input.name, manifest.input.shape, manifest.input.dtype) == ("image", (1, 3, 24, 32), "float32")
+        assert 0.0 <= manifest.input.observed[0] < 0.1 and 0.9 < manifest.input.observed[1] <= 1.0
+        assert {output.name: output.shape for output in manifest.outputs} == {
+            "scores": (1, 2, 24, 32),
+            "features": (1, 8, 24, 32),
+        }
+
+    def test_says_what_it_was_made_for_and_from(self, bundle: Bundle, small_calibration: Calibration) -> None:
+        manifest = bundle.manifest
+        assert manifest.edgekit == edgekit.__version__
+        assert manifest.target == small_calibration.target
+        assert manifest.recipe == small_calibration.recipe
+        assert manifest.engine.built == "here"
+        assert manifest.engine.version == backend_for(manifest.engine.backend).available().version
+        assert manifest.engine.options == small_calibration.target.options
+        assert manifest.provenance.model_sha256 == small_calibration.scales.provenance.model_sha256
+        assert manifest.provenance.scales_sha256 == hashlib.sha256(bundle.read(SCALES)).hexdigest()
+        assert manifest.provenance.calibration["seed"] == 0
+
+    def test_same_calibration_gives_the_same_bytes(
+        self, bundle: Bundle, small_calibration: Calibration, tmp_path: Path
+    ) -> None:
+        again = compile(small_calibration.folder, out=tmp_path / "again.edge")
+        assert again.path.read_bytes() == bundle.path.read_bytes()
+
+    def test_golden_outputs_are_the_engines_own(self, bundle: Bundle, small_calibration: Calibration) -> None:
+        vectors = list(bundle.golden())
+        assert [vector.frame for vector in vectors] == [one.frame for one in small_calibration.golden()]
+        assert vectors[0].frame_size == (48, 64)
+        engine = backend_for(bundle.manifest.engine.backend).load(
+            bundle.engine_members(), bundle.manifest.engine.options, 1
+        )
+        for vector in vectors:
+            for name, values in engine.run({"image": vector.input}).items():
+                np.testing.assert_array_equal(values, vector.outputs[name])
+        assert bundle.manifest.golden.engine.startswith(bundle.manifest.engine.backend)
+
+    def test_tolerance_is_a_share_of_each_outputs_range(self, bundle: Bundle) -> None:
+        outputs = [vector.outputs for vector in bundle.golden()]
+        for name, tolerance in bundle.manifest.golden.tolerance.items():
+            assert tolerance == pytest.approx(0.02 * np.ptp([one[name] for one in outputs]))
+
+    def test_agreement_was_measured(self, bundle: Bundle) -> None:
+        agreement = bundle.manifest.agreement
+        assert agreement.engine_to_reference is not None
+        assert agreement.engine_to_reference["sqnr_db"] > 20
+        assert agreement.onnxruntime_to_reference["sqnr_db"] > 20
+
+
+class TestTargets:
+    @pytest.mark.parametrize("name", ALL_TARGETS)
+    def test_every_kind_of_target_gets_a_bundle(
+        self, small_calibration: Calibration, tmp_path: Path, name: str
+    ) -> None:
+        made = compile(small_calibration, target=name, out=tmp_path / "small.edge")
+        target = load_target(name)
+        assert made.manifest.target == target
+        assert quantized(made.engine_members()["model.onnx"])
+        for vector in made.golden():
+            assert all(np.isfinite(values).all() for values in vector.outputs.values())
+
+    def test_engine_built_on_the_device_has_its_recipe_and_golden_outputs_of_another(
+        self, small_calibration: Calibration, tmp_path: Path
+    ) -> None:
+        made = compile(small_calibration, target="jetson-orin", out=tmp_path / "small.edge")
+        target = load_target("jetson-orin")
+        record = json.loads(made.read("engine/build.json"))
+        assert target.build_note.strip() in record["commands"]
+        assert made.manifest.engine.built == "on-device"
+        assert made.manifest.engine.version == target.device.software
+        assert made.manifest.golden.engine.startswith("onnxruntime ")
+        assert made.manifest.agreement.engine_to_reference is None
+
+    def test_another_scheme_is_placed_anew(self, small_calibration: Calibration, tmp_path: Path) -> None:
+        model = compile(small_calibration, target="jetson-orin", out=tmp_path / "a.edge").read("engine/model.onnx")
+        graph = onnx.load_model_from_string(model).graph
+        constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        zeros = [constants[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"]
+        assert zeros
+        assert all(zero.dtype == np.int8 and not zero.any() for zero in zeros)
+
+    def test_unknown_target_leaves_nothing(self, small_calibration: Calibration, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="jetson-orin"):
+            compile(small_calibration, target="jetson-orrin", out=tmp_path / "small.edge")
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestOutput:
+    def test_existing_bundle_is_refused_before_any_work(self, small_calibration: Calibration, tmp_path: Path) -> None:
+        (tmp_path / "small.edge").write_bytes(b"old")
+        stages: list[str] = []
+        with pytest.raises(OutputError, match="--overwrite"):
+            compile(small_calibration, out=tmp_path / "small.edge", progress=lambda stage, *_: stages.append(stage))
+        assert stages == []
+        assert (tmp_path / "small.edge").read_bytes() == b"old"
+        compile(small_calibration, out=tmp_path / "small.edge", overwrite=True)
+        assert open_bundle(tmp_path / "small.edge")
+
+    def test_interrupt_leaves_nothing(self, small_calibration: Calibration, tmp_path: Path) -> None:
+        def interrupt(stage: str, done: int, total: int) -> None:
+            if done == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            compile(small_calibration, out=tmp_path / "deep" / "small.edge", progress=interrupt)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_progress_ends_where_it_said(self, small_calibration: Calibration, tmp_path: Path) -> None:
+        steps: list[tuple[str, int, int]] = []
+        compile(small_calibration, out=tmp_path / "a.edge", progress=lambda *step: steps.append(step))
+        assert [done for _, done, _ in steps] == list(range(len(steps)))
+        assert steps[-1][1] == steps[-1][2]
+
+
+class TestRefusal:
+    def test_folder_that_is_no_calibration(self, tmp_path: Path) -> None:
+        with pytest.raises(ArtifactError, match="not a calibration"):
+            compile(tmp_path, out=tmp_path / "a.edge")
+
+    def test_model_that_was_damaged_since(self, small_calibration: Calibration, tmp_path: Path) -> None:
+        copy = tmp_path / "calibration"
+        shutil.copytree(small_calibration.folder, copy)
+        model = copy / small_calibration.qdq_model.name
+        model.write_bytes(model.read_bytes()[:-100])
+        with pytest.raises(ModelError):
+            compile(copy, out=tmp_path / "a.edge")
+        assert not (tmp_path / "a.edge").exists()
+
+    def test_model_that_gives_no_numbers(self, small_calibration: Calibration, tmp_path: Path) -> None:
+        copy = tmp_path / "calibration"
+        shutil.copytree(small_calibration.folder, copy)
+        path = copy / small_calibration.fp_model.name
+        model = onnx.load(path)
+        weight = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+        values = np.full(weight.dims, np.nan, np.float32)
+        weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+        onnx.save(model, path)
+        with pytest.raises(ModelError, match="not finite"):
+            compile(copy, out=tmp_path / "a.edge")
+
+    @pytest.mark.skipif(not backend_for("openvino").available().version, reason="OpenVINO is not installed")
+    def test_engine_that_miscomputes_never_gets_a_bundle(self, root: Path, shared_lanes: Path, tmp_path: Path) -> None:
+        """Signed activations, which OpenVINO 2026.4 computes wrongly on CPUs with VNNI and says nothing."""
+        text = (root / "targets/intel-cpu-vnni.toml").read_text()
+        (tmp_path / "signed.toml").write_text(text.replace('dtype = "uint8"', 'dtype = "int8"'))
+        calibration = edgekit.calibrate(
+            shared_lanes / "models/pinetq/model.onnx",
+            data=edgekit.Frames.open(shared_lanes / "frames/us123").spread(8),
+            recipe="lane-keypoint",
+            target=tmp_path / "signed.toml",
+            out=tmp_path / "calibration",
+        )
+        try:
+            made = compile(calibration, out=tmp_path / "lane.edge")
+        except ModelError as refusal:
+            assert "times the noise of quantization" in refusal.found
+            assert not (tmp_path / "lane.edge").exists()
+            return
+        expected, actual = made.manifest.agreement.onnxruntime_to_reference, made.manifest.agreement.engine_to_reference
+        assert actual is not None
+        assert actual["lateral_px"] < 2 * expected["lateral_px"] + 0.5

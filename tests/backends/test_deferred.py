@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from edgekit.backends.qnn import QnnBackend
+from edgekit.backends.tensorrt import TensorRtBackend
+from edgekit.errors import ArtifactError, ModelError
+from edgekit.targets import load_target
+from tests.backends import models
+
+ORIN = load_target("jetson-orin")
+SNAPDRAGON = load_target("qualcomm-htp-v75")
+
+
+class TestTensorRt:
+    def test_recipe_says_how_and_for_what_the_engine_is_built(self) -> None:
+        model = models.quantized_conv(np.int8, zero_point=0, opset=ORIN.scheme.opset)
+        record = json.loads(TensorRtBackend().build(model, ORIN)["build.json"])
+        assert record["engine"] == "tensorrt"
+        assert record["soc"] == ORIN.device.soc
+        assert record["software"] == ORIN.device.software
+        assert record["model_sha256"] == hashlib.sha256(model).hexdigest()
+        assert record["commands"] == ["unzip -p BUNDLE.edge engine/model.onnx > model.onnx", ORIN.build_note.strip()]
+        assert any("TensorRT version" in line for line in record["must_match"])
+
+    def test_asymmetric_quantization_is_refused(self) -> None:
+        model = models.quantized_conv(np.int8, zero_point=3)
+        with pytest.raises(ModelError, match="zero point that is not 0"):
+            TensorRtBackend().build(model, ORIN)
+
+    def test_quantized_bias_is_refused(self) -> None:
+        model = models.quantized_conv(np.int8, zero_point=0, bias="int32")
+        with pytest.raises(ModelError, match="bias dequantizes the 32-bit integers b"):
+            TensorRtBackend().build(model, ORIN)
+
+    def test_model_without_quantization_is_accepted(self) -> None:
+        assert set(TensorRtBackend().build(models.conv_relu(), ORIN)) == {"model.onnx", "build.json"}
+
+
+class TestQnn:
+    def test_recipe_holds_the_options_of_the_target(self) -> None:
+        model = models.quantized_conv(np.uint8, zero_point=128, bias="int32")
+        record = json.loads(QnnBackend().build(model, SNAPDRAGON)["build.json"])
+        assert record["options"] == {"htp_arch": "75", "soc_model": "57"}
+        assert record["commands"][-1] == SNAPDRAGON.build_note.strip()
+
+
+def test_members_of_another_deferred_engine_are_refused() -> None:
+    model = models.quantized_conv(np.int8, zero_point=0)
+    with pytest.raises(ArtifactError):
+        QnnBackend().load(TensorRtBackend().build(model, ORIN), {}, 1)
+
+
+def test_model_that_is_not_the_one_of_the_recipe_is_refused() -> None:
+    members = TensorRtBackend().build(models.conv_relu(), ORIN)
+    members["model.onnx"] = models.quantized_conv(np.int8, zero_point=0)
+    with pytest.raises(ArtifactError):
+        TensorRtBackend().load(members, {}, 1)
+
+
+def test_recipe_that_was_damaged_is_refused() -> None:
+    members = TensorRtBackend().build(models.conv_relu(), ORIN)
+    members["build.json"] = members["build.json"][:-5]
+    with pytest.raises(ArtifactError):
+        TensorRtBackend().load(members, {}, 1)
