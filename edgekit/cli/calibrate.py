@@ -1,0 +1,122 @@
+"""`edgekit calibrate`: from a model and frames to a calibration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import edgekit
+from edgekit.cli.common import PATH, dry_run, overwrite, settings, show_plan, terminal
+from edgekit.cli.terminal import Terminal, figures_text, table
+from edgekit.errors import GateError
+
+if TYPE_CHECKING:
+    from edgekit.calibration.artifact import Calibration
+    from edgekit.calibration.write import Request
+
+
+@click.command()
+@click.argument("model", type=PATH, required=False)
+@click.option("--data", type=PATH, help="Frames: images in a folder, video, .npz or .txt list.")
+@click.option("--target", default="jetson-orin", show_default=True, help="Board: a name or a TOML file.")
+@click.option("--recipe", help="Model family: a name or a TOML file; found by the model's outputs if not given.")
+@click.option("-o", "--out", type=PATH, help="Folder to write.  [default: build/MODEL-TARGET]")
+@click.option("--max-lateral", type=click.FloatRange(min=0, min_open=True), help="Fail above this mean shift in px.")
+@click.option("--min-f1", type=click.FloatRange(0, 1), help="Fail below this F1 against the model before.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random numbers.")
+@overwrite
+@dry_run
+@settings
+@terminal
+def calibrate(terminal: Terminal, /, overwrite: bool, dry_run: bool, **arguments: Any) -> None:
+    """Quantize a model on frames from the road.
+
+    MODEL is an .onnx file with batch 1 and static shapes. Without it, the built-in lane model is quantized on generated
+    road frames.
+    """
+    from edgekit.api.calibrate import resolve
+
+    request = resolve(**arguments)
+    if dry_run:
+        _plan(terminal, request, overwrite)
+        return
+    try:
+        with terminal.progress() as progress:
+            calibration = edgekit.calibrate(**arguments, overwrite=overwrite, progress=progress)
+    except GateError:
+        _summary(terminal, edgekit.Calibration.open(request.folder))
+        raise
+    _summary(terminal, calibration)
+    terminal.result(
+        {
+            "calibration": calibration.folder,
+            "target": calibration.target.name,
+            "recipe": calibration.recipe.name,
+            "report": calibration.report,
+        }
+    )
+    terminal.note(f"\nnext: edgekit compile {calibration.folder} -o {calibration.folder}.edge")
+
+
+def _summary(terminal: Terminal, calibration: Calibration) -> None:
+    report, target = calibration.report, calibration.target
+    for name in report["frames"]["skipped"]:
+        terminal.warn(f"{name} cannot be read and was left out.")
+    terminal.show(table(_rows(calibration)))
+    if target.builds == "on-device":
+        terminal.note(
+            f"\nThe {target.backend} engine is built on the {target.device.soc}, not here: "
+            "`edgekit compile` packs the model with the exact command for it."
+        )
+
+
+def _rows(calibration: Calibration) -> list[tuple[str, str]]:
+    report, target = calibration.report, calibration.target
+    model, quantized, agreement = report["model"], report["quantized"], report["agreement"]
+    checked = "held out" if agreement["held_out"] else "the same: there are too few to hold some out"
+    gates = [f"{gate['name']} {gate['limit']:g} {'kept' if gate['passed'] else 'FAILED'}" for gate in report["gates"]]
+    return [
+        ("calibration", str(calibration.folder)),
+        ("model", f"{model['file']}, {model['parameters'] / 1e6:.2f} M parameters, {model['macs'] / 1e9:.3f} GMAC"),
+        ("recipe", f"{calibration.recipe.name}: {calibration.recipe.title}"),
+        ("target", f"{target.name}: {target.title}"),
+        (
+            "8 bit",
+            f"{quantized['nodes']} of {quantized['nodes_with_weights']} layers with weights, "
+            f"{quantized['macs_share']:.1%} of the multiplications",
+        ),
+        ("frames", f"{report['frames']['calibrated_on']} to calibrate, {agreement['frames']} to check ({checked})"),
+        ("agreement", f"{figures_text(agreement['figures'])}, against {agreement['reference']}"),
+        ("", f"{agreement['origin']} with {agreement['engine']}"),
+        ("gates", ", ".join(gates) or "none"),
+        ("took", f"{sum(report['seconds'].values()):.1f} s, peak memory {report['peak_rss_mb']:.0f} MB"),
+    ]
+
+
+def _plan(terminal: Terminal, request: Request, overwrite: bool) -> None:
+    """Show what would be done, once everything that it needs was found and read."""
+    from edgekit.calibration import artifact
+    from edgekit.graph.read import read_model
+
+    read_model(request.model_file)
+    steps = [step.model_dump(mode="json") for step in request.recipe.step]
+    gates = {"step": "check", **request.recipe.gates.model_dump(exclude_none=True)}
+    files = (
+        *(artifact.SCALES, artifact.FP_MODEL, artifact.QDQ_MODEL, artifact.REPORT),
+        *(artifact.RECIPE, artifact.TARGET, artifact.OBSERVATIONS, artifact.GOLDEN),
+    )
+    show_plan(
+        terminal,
+        {
+            "model": str(request.model_file),
+            "frames": len(request.frames),
+            "recipe": request.recipe.name,
+            "target": request.target.name,
+            "engine": f"{request.target.backend}, built {request.target.builds}",
+            "step": [*steps, gates],
+            "writes": [str(request.folder / name) for name in files],
+        },
+        request.folder,
+        overwrite,
+    )

@@ -1,0 +1,96 @@
+"""`edgekit compile`: from a calibration to a bundle."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import edgekit
+from edgekit.cli.common import PATH, dry_run, overwrite, settings, show_plan, terminal
+from edgekit.cli.terminal import Terminal, figures_text, table
+
+if TYPE_CHECKING:
+    from edgekit.bundle import Bundle, Manifest
+
+
+@click.command("compile")
+@click.argument("calibration", type=PATH)
+@click.option("--target", help="Board: a name or a TOML file; the calibration's own if not given.")
+@click.option("-o", "--out", type=PATH, required=True, help="Bundle to write, FILE.edge.")
+@overwrite
+@dry_run
+@settings
+@terminal
+def compile_(
+    terminal: Terminal, /, calibration: Path, target: str | None, out: Path, overwrite: bool, dry_run: bool
+) -> None:
+    """Make a calibration into a bundle for a target.
+
+    CALIBRATION is a folder that `edgekit calibrate` wrote. It may be compiled for other targets than its own.
+    """
+    from edgekit.bundle import ENGINE_FOLDER
+
+    opened = edgekit.Calibration.open(calibration)
+    if dry_run:
+        from edgekit.targets import load_target
+
+        board = load_target(target) if target else opened.target
+        plan = {
+            "calibration": str(calibration),
+            "calibrated_for": opened.target.name,
+            "recipe": opened.recipe.name,
+            "target": board.name,
+            "engine": f"{board.backend}, built {board.builds}",
+            "writes": [str(out)],
+        }
+        show_plan(terminal, plan, out, overwrite)
+        return
+    with terminal.progress() as progress:
+        bundle = edgekit.compile(opened, target=target, out=out, overwrite=overwrite, progress=progress)
+    terminal.show(table(_rows(bundle)))
+    manifest = bundle.manifest
+    if manifest.target.scheme != opened.target.scheme:
+        terminal.warn(
+            f"The scales were chosen anew for {manifest.target.name}. Its gates were judged for {opened.target.name} "
+            "only; the agreement above is that of a few golden frames. Calibrate for this target to have them judged."
+        )
+    terminal.result(
+        {
+            "bundle": bundle.path,
+            "bytes": bundle.path.stat().st_size,
+            "target": manifest.target.name,
+            "engine": manifest.engine.model_dump(mode="json"),
+            "agreement": manifest.agreement.model_dump(mode="json"),
+        }
+    )
+    if manifest.engine.built == "on-device":
+        commands = "\n".join(json.loads(bundle.read(f"{ENGINE_FOLDER}build.json"))["commands"])
+        commands = textwrap.indent(commands.replace("BUNDLE.edge", bundle.path.name), "  ")
+        terminal.note(f"\nThe engine is built on the {manifest.target.device.soc}, not here:\n{commands}")
+    else:
+        terminal.note(f"\nnext: edgekit profile {bundle.path}")
+
+
+def _rows(bundle: Bundle) -> list[tuple[str, str]]:
+    manifest = bundle.manifest
+    engine = manifest.engine
+    built = "built here" if engine.built == "here" else "to be built on the device"
+    return [
+        ("bundle", f"{bundle.path}, {bundle.path.stat().st_size / 1e6:.2f} MB"),
+        ("target", f"{manifest.target.name}: {manifest.target.title}"),
+        ("engine", f"{engine.backend} {engine.version}".strip() + f", {built}"),
+        ("golden", f"{len(manifest.golden.vectors)} vectors, outputs of {manifest.golden.engine}"),
+        ("agreement", _agreement(manifest)),
+    ]
+
+
+def _agreement(manifest: Manifest) -> str:
+    """Say how far the bundle's engine lies from floating point, or ONNX Runtime where that engine does not run here."""
+    figures = manifest.agreement.engine_to_reference
+    if figures is None:
+        return f"{figures_text(manifest.agreement.onnxruntime_to_reference)} under ONNX Runtime, measured here"
+    return f"{figures_text(figures)} against floating point, measured here on the golden vectors"

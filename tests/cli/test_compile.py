@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from edgekit.bundle import open_bundle
+
+from .conftest import Edgekit
+
+
+def test_it_writes_a_bundle_and_says_what_is_in_it(in_process: Edgekit, calibration: Path, tmp_path: Path) -> None:
+    done = in_process("compile", calibration, "-o", "net.edge")
+    assert done.returncode == 0, done.stderr
+    assert "built here" in done.stdout
+    assert "next: edgekit profile net.edge" in done.stderr
+    assert open_bundle(tmp_path / "net.edge").manifest.recipe.name == "generic"
+
+
+def test_json_names_bundle_engine_and_agreement(in_process: Edgekit, calibration: Path, tmp_path: Path) -> None:
+    told = json.loads(in_process("compile", calibration, "-o", "net.edge", "--json").stdout)
+    assert (told["schema_version"], told["bundle"]) == (1, "net.edge")
+    assert told["bytes"] == (tmp_path / "net.edge").stat().st_size
+    assert told["engine"]["built"] == "here"
+    assert told["agreement"]["engine_to_reference"]["sqnr_db"] > 20
+
+
+def test_for_a_jetson_it_prints_the_commands_for_the_device(in_process: Edgekit, calibration: Path) -> None:
+    done = in_process("compile", calibration, "--target", "jetson-orin", "-o", "net.edge")
+    assert done.returncode == 0, done.stderr
+    assert "to be built on the device" in done.stdout
+    assert "unzip -p net.edge engine/model.onnx" in done.stderr
+    assert "trtexec" in done.stderr
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(in_process: Edgekit, calibration: Path, tmp_path: Path) -> None:
+    done = in_process("compile", calibration, "--target", "jetson-orin", "-o", "net.edge", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)["plan"]
+    assert plan["target"] == "jetson-agx-orin-jp6"
+    assert plan["engine"] == "tensorrt, built on-device"
+    assert plan["writes"] == ["net.edge"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_calibration(in_process: Edgekit, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    done = in_process("compile", "folder", "-o", "net.edge")
+    assert done.returncode == 2
+    assert "folder is not a calibration" in done.stderr
+    assert not (tmp_path / "net.edge").exists()
+
+
+def test_a_calibration_that_lost_a_file(in_process: Edgekit, calibration: Path, tmp_path: Path) -> None:
+    shutil.copytree(calibration, tmp_path / "cal")
+    (tmp_path / "cal" / "scales.json").write_text("{}")
+    done = in_process("compile", "cal", "-o", "net.edge")
+    assert done.returncode == 2
+    assert "scales.json" in done.stderr
+    assert not (tmp_path / "net.edge").exists()
+
+
+def test_an_unknown_target(in_process: Edgekit, calibration: Path) -> None:
+    done = in_process("compile", calibration, "--target", "intel-cpu", "-o", "net.edge")
+    assert done.returncode == 2
+    assert "Did you mean 'intel-" in done.stderr
+
+
+def test_a_bundle_that_exists(in_process: Edgekit, calibration: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.edge").write_text("mine")
+    done = in_process("compile", calibration, "-o", "net.edge")
+    assert done.returncode == 2
+    assert "--overwrite" in done.stderr
+    assert (tmp_path / "net.edge").read_text() == "mine"
+    assert in_process("compile", calibration, "-o", "net.edge", "--overwrite").returncode == 0
+    assert open_bundle(tmp_path / "net.edge")
+
+
+def test_without_out_it_is_a_usage_error(in_process: Edgekit, calibration: Path) -> None:
+    done = in_process("compile", calibration)
+    assert done.returncode == 2
+    assert "--out" in done.stderr

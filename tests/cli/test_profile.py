@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgekit.cli.profile import is_current
+from edgekit.targets import host_target_name
+
+from .conftest import Edgekit
+
+QUICK = ("--seconds", "0.2")
+
+
+def test_it_measures_both_models_and_says_so(in_process: Edgekit, bundle: Path, tmp_path: Path) -> None:
+    done = in_process("profile", bundle, *QUICK, "-o", "profile.json")
+    assert done.returncode == 0, done.stderr
+    assert "measured" in done.stdout
+    assert "\x1b" not in done.stdout
+    written = json.loads((tmp_path / "profile.json").read_text())
+    assert written["origin"] == "measured"
+    assert [row["model"] for row in written["rows"]] == ["fp", "int8"]
+
+
+def test_json_is_the_profile_and_nothing_else(edgekit: Edgekit, bundle: Path) -> None:
+    done = edgekit("profile", bundle, *QUICK, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["schema_version"] == 1
+
+
+def test_a_profile_that_exists_is_kept_and_nothing_is_measured(
+    in_process: Edgekit, bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "profile.json").write_text("mine")
+    done = in_process("profile", bundle, "--seconds", "1000", "-o", "profile.json")
+    assert done.returncode == 2
+    assert "--overwrite" in done.stderr
+    assert (tmp_path / "profile.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--seconds", "0"), ("--seconds", "soon"), ("--threads", "-1")])
+def test_what_makes_no_sense_is_a_usage_error(in_process: Edgekit, bundle: Path, flag: str, value: str) -> None:
+    done = in_process("profile", bundle, flag, value)
+    assert done.returncode == 2
+    assert flag in done.stderr
+
+
+def test_without_a_bundle_the_built_in_model_is_made_once(in_process: Edgekit, tmp_path: Path) -> None:
+    first = in_process("profile", *QUICK)
+    assert first.returncode == 0, first.stderr
+    assert "the built-in lane model is calibrated and compiled" in first.stderr
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "build").rglob("*")}
+    second = in_process("profile", *QUICK)
+    assert second.returncode == 0, second.stderr
+    assert "calibrated" not in second.stderr
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "build").rglob("*")} == made
+    bundle, target = next((tmp_path / "build").glob("*.edge")), host_target_name()
+    assert is_current(bundle, target)
+    bundle.write_bytes(bundle.read_bytes()[:1000])
+    assert not is_current(bundle, target)
+
+
+def test_another_models_bundle_is_not_taken_for_the_built_in_one(bundle: Path) -> None:
+    assert not is_current(bundle, host_target_name())
