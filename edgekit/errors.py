@@ -35,10 +35,15 @@ class EdgekitError(Exception):
     def __str__(self) -> str:
         lines = [self.problem]
         if self.found:
-            lines.append(f"  found: {self.found}")
+            lines.append(_labelled("found: ", self.found))
         if self.fix:
-            lines.append(f"  fix:   {self.fix}")
+            lines.append(_labelled("fix:   ", self.fix))
         return "\n".join(lines)
+
+
+def _labelled(label: str, text: str) -> str:
+    """Put a label before a text and align the text's further lines below its first."""
+    return "  " + label + text.replace("\n", "\n" + " " * (2 + len(label)))
 
 
 class UsageError(EdgekitError):

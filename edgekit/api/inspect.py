@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
-
-import onnx
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    import onnx
 
 
 def inspect(path: str | Path) -> dict[str, Any]:
