@@ -106,6 +106,20 @@ Decoder = Annotated[
 ]
 
 
+class Camera(Strict):
+    """Where the camera is mounted: turns a shift in px of the frame into centimetres on a flat road.
+
+    The numbers hold for frames of one size. Frames that were resized after the camera was measured need their own.
+    """
+
+    focal_px: float = Field(gt=0, description="focal length in px of the frame")
+    height_m: float = Field(gt=0, description="height of the lens above the road, metres")
+    pitch_deg: float = Field(default=0.0, gt=-45, lt=45, description="tilt; positive where it looks down")
+    principal_point: tuple[float, float] | None = Field(
+        default=None, description="x, y of the optical axis in px of the frame; absent: the frame's centre"
+    )
+
+
 class Gates(Strict):
     """Limits that the calibrated model is held to, against the floating-point model. Absent: not gated."""
 
@@ -144,6 +158,7 @@ class Recipe(Strict):
     heads: dict[str, Head] = Field(default_factory=dict)
     decoder: Decoder
     gates: Gates = Gates()
+    camera: Camera | None = Field(default=None, description="absent: shifts are given in px alone")
     step: tuple[Step, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "runtime": BASE | {"tasks"},
     "backends": BASE | MIDDLE,
     "report": BASE | MIDDLE,
-    "calibration": BASE | MIDDLE | {"backends", "reference"},
+    "calibration": BASE | MIDDLE | {"backends", "reference", "report"},
     "profiling": BASE | MIDDLE | {"backends"},
     "api": BASE | MIDDLE | {"backends", "calibration", "profiling", "reference", "report"},
     "cli": BASE | MIDDLE | {"api", "backends", "calibration", "profiling", "reference", "report"},

@@ -149,6 +149,6 @@ def _raise_failed(calibration: Calibration) -> None:
         raise GateError(
             problem="The calibrated model is worse than a gate allows.",
             found="; ".join(texts),
-            fix=f"The worst frames stand in {calibration.folder / artifact.REPORT}. Give more varied frames, "
+            fix=f"Look at the worst frames in {calibration.folder / artifact.WORST}. Give more varied frames, "
             "or loosen the gate knowingly.",
         )

@@ -27,6 +27,10 @@ RECIPE = "recipe.json"
 TARGET = "target.json"
 OBSERVATIONS = "observations.npz"
 GOLDEN = "golden.npz"
+WORST = "worst"
+
+FILES = (SCALES, FP_MODEL, QDQ_MODEL, REPORT, RECIPE, TARGET, OBSERVATIONS, GOLDEN)
+"""What a later stage reads. `WORST` is a folder of pictures for people."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,7 @@ class Calibration:
             ArtifactError: It is no such folder, or a file in it is missing or damaged.
         """
         folder = Path(folder)
-        names = (SCALES, FP_MODEL, QDQ_MODEL, REPORT, RECIPE, TARGET, OBSERVATIONS, GOLDEN)
-        missing = [name for name in names if not (folder / name).is_file()]
+        missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
             raise ArtifactError(
                 problem=f"{folder} is not a calibration.",

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.calibration.distortion import distortion_for
 from edgekit.errors import DataError
-from edgekit.frames import FrameSource
+from edgekit.frames import Frame, FrameSource
 from edgekit.progress import Progress, silent
 from edgekit.recipes import Gates, Recipe
 from edgekit.runtime.preprocessing import Preprocessor
@@ -39,45 +40,83 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class FrameResult:
+    """How the two models agree on one frame.
+
+    Attributes:
+        name: The frame.
+        agreement: Its tallies.
+        distortion: Its Lane Distortion Score, or what stands for it in the recipe's family.
+    """
+
+    name: str
+    agreement: Agreement
+    distortion: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """How a quantized model agrees with the floating-point model.
 
     Attributes:
         total: Over all frames.
-        frames: Per frame, in their order: its name and its own agreement.
+        frames: Per frame, in their order.
     """
 
     total: Agreement
-    frames: tuple[tuple[str, Agreement], ...]
+    frames: tuple[FrameResult, ...]
+
+    @property
+    def distortion(self) -> float:
+        """Mean distortion of a frame."""
+        return float(np.mean([frame.distortion for frame in self.frames]))
+
+    def worst(self, count: int) -> list[FrameResult]:
+        """Return the frames with the largest distortion, the worst first; frames without any are left out."""
+        distorted = [frame for frame in self.frames if frame.distortion > 0.0]
+        return sorted(distorted, key=lambda frame: frame.distortion, reverse=True)[:count]
 
 
-def evaluate(
-    reference: Run,
-    candidate: Run,
-    frames: FrameSource,
-    preprocessor: Preprocessor,
-    recipe: Recipe,
-    progress: Progress = silent,
-) -> Evaluation:
-    """Run both models over frames and compare what they decode to.
+class Pair:
+    """A floating-point model and a quantized one that look at the same frames.
 
-    Raises:
-        DataError: No frame could be read.
+    Args:
+        reference: The floating-point model.
+        candidate: The quantized model.
+        preprocessor: Turns frames into inputs.
+        recipe: Says what outputs mean.
     """
-    task = task_for(recipe)
-    per_frame: list[tuple[str, Agreement]] = []
-    total = Agreement()
-    for index, frame in enumerate(frames):
-        values = preprocessor(frame.pixels)
-        geometry = preprocessor.geometry((frame.pixels.shape[0], frame.pixels.shape[1]))
-        scenes: list[Scene] = [task.decode(_heads(run(values), recipe), geometry) for run in (reference, candidate)]
-        agreement = task.compare(*scenes)
-        per_frame.append((frame.name, agreement))
-        total = total + agreement
-        progress("check", index + 1, len(frames))
-    if not per_frame:
-        raise DataError(problem="There is no frame to check the result on.", fix="Give at least one readable frame.")
-    return Evaluation(total, tuple(per_frame))
+
+    def __init__(self, reference: Run, candidate: Run, preprocessor: Preprocessor, recipe: Recipe) -> None:
+        self._runs = (reference, candidate)
+        self._preprocessor = preprocessor
+        self._recipe = recipe
+        self._task = task_for(recipe)
+        self._distortion = distortion_for(recipe)
+
+    def scenes(self, frame: Frame) -> tuple[Scene, Scene]:
+        """Return what the floating-point and the quantized model see in a frame."""
+        values = self._preprocessor(frame.pixels)
+        geometry = self._preprocessor.geometry((frame.pixels.shape[0], frame.pixels.shape[1]))
+        reference, candidate = (self._task.decode(_heads(run(values), self._recipe), geometry) for run in self._runs)
+        return reference, candidate
+
+    def evaluate(self, frames: FrameSource, progress: Progress = silent) -> Evaluation:
+        """Compare what both models see, frame by frame.
+
+        Raises:
+            DataError: No frame could be read.
+        """
+        results: list[FrameResult] = []
+        for index, frame in enumerate(frames):
+            scenes = self.scenes(frame)
+            results.append(FrameResult(frame.name, self._task.compare(*scenes), self._distortion(*scenes)))
+            progress("check", index + 1, len(frames))
+        if not results:
+            raise DataError(
+                problem="There is no frame to check the result on.", fix="Give at least one readable frame."
+            )
+        return Evaluation(sum((result.agreement for result in results), Agreement()), tuple(results))
 
 
 def _heads(outputs: Mapping[str, NDArray[Any]], recipe: Recipe) -> dict[str, NDArray[Any]]:

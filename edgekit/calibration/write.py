@@ -17,7 +17,7 @@ import onnx
 import edgekit
 from edgekit.calibration import artifact
 from edgekit.calibration.artifact import GoldenInput, golden_bytes
-from edgekit.calibration.evaluate import Evaluation, Gate, evaluate, judge
+from edgekit.calibration.evaluate import Evaluation, Gate, Pair, judge
 from edgekit.calibration.observe import save_observations
 from edgekit.calibration.pipeline import State, run_steps
 from edgekit.calibration.scales import SCHEMA_VERSION, Provenance, Scales, node_scales, parameters_of, sha256_of
@@ -31,6 +31,7 @@ from edgekit.graph.reference import ReferenceRun
 from edgekit.process import is_measurable, resident
 from edgekit.progress import Progress
 from edgekit.recipes import Recipe
+from edgekit.report.worst import draw_frames
 from edgekit.runtime.preprocessing import Preprocessor
 from edgekit.runtime.session import heads_of
 from edgekit.targets import Target
@@ -41,6 +42,7 @@ NEUTRAL_OPSET = 17
 CHECK_EVERY = 4
 LEAST_FRAMES_TO_SPLIT = 8
 GOLDEN_INPUTS = 2
+WORST_FRAMES = 6
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,9 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
         state = run_steps(State(model, target, placement, training, preprocessor), recipe, progress)
         quantized = write_qdq(model, placement, target.scheme, parameters_of(state.scales))
     with clock.stage("check"):
-        runs = ReferenceRun(cleaned.model), ReferenceRun(quantized)
-        evaluation = evaluate(*runs, held_out, preprocessor, recipe, progress)
+        pair = Pair(ReferenceRun(cleaned.model), ReferenceRun(quantized), preprocessor, recipe)
+        evaluation = pair.evaluate(held_out, progress)
+        pictures = _draw_worst(evaluation, pair, held_out, folder)
     gates = judge(evaluation.total, recipe.gates)
     scales = Scales(
         schema_version=SCHEMA_VERSION,
@@ -106,8 +109,18 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
     (folder / artifact.RECIPE).write_text(recipe.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (folder / artifact.TARGET).write_text(target.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (folder / artifact.GOLDEN).write_bytes(golden_bytes(_golden(held_out, preprocessor)))
-    report = _report(request, cleaned, state, scales, evaluation, gates, held_out is not request.frames, clock)
+    report = _report(
+        request, cleaned, state, scales, evaluation, pictures, gates, held_out is not request.frames, clock
+    )
     (folder / artifact.REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _draw_worst(evaluation: Evaluation, pair: Pair, frames: FrameSource, folder: Path) -> dict[str, str]:
+    """Draw the frames that are distorted most; returns picture to frame name."""
+    captions = {frame.name: f"distortion {frame.distortion:.2f}" for frame in evaluation.worst(WORST_FRAMES)}
+    (folder / artifact.WORST).mkdir()
+    pictures = draw_frames(frames, captions, pair.scenes, folder / artifact.WORST)
+    return {f"{artifact.WORST}/{picture}": name for picture, name in zip(pictures, captions, strict=True)}
 
 
 def _split(frames: FrameSource) -> tuple[FrameSource, FrameSource]:
@@ -146,6 +159,7 @@ def _report(
     state: State,
     scales: Scales,
     evaluation: Evaluation,
+    pictures: dict[str, str],
     gates: tuple[Gate, ...],
     held_out: bool,
     clock: Clock,
@@ -176,7 +190,11 @@ def _report(
             "held_out": held_out,
             "frames": evaluation.total.frames,
             "figures": evaluation.total.figures(),
-            "per_frame": {name: agreement.figures() for name, agreement in evaluation.frames},
+            "distortion": evaluation.distortion,
+            "per_frame": {
+                frame.name: frame.agreement.figures() | {"distortion": frame.distortion} for frame in evaluation.frames
+            },
+            "worst": pictures,
         },
         "gates": [asdict(gate) for gate in gates],
         "frames": {"calibrated_on": len(state.frames), "skipped": sorted(request.frames.skipped)},

@@ -76,6 +76,7 @@ def _rows(calibration: Calibration) -> list[tuple[str, str]]:
     model, quantized, agreement = report["model"], report["quantized"], report["agreement"]
     checked = "held out" if agreement["held_out"] else "the same: there are too few to hold some out"
     gates = [f"{gate['name']} {gate['limit']:g} {'kept' if gate['passed'] else 'FAILED'}" for gate in report["gates"]]
+    unit = "" if calibration.recipe.decoder.family == "generic" else " px"
     return [
         ("calibration", str(calibration.folder)),
         ("model", f"{model['file']}, {model['parameters'] / 1e6:.2f} M parameters, {model['macs'] / 1e9:.3f} GMAC"),
@@ -89,6 +90,10 @@ def _rows(calibration: Calibration) -> list[tuple[str, str]]:
         ("frames", f"{report['frames']['calibrated_on']} to calibrate, {agreement['frames']} to check ({checked})"),
         ("agreement", f"{figures_text(agreement['figures'])}, against {agreement['reference']}"),
         ("", f"{agreement['origin']} with {agreement['engine']}"),
+        (
+            "distortion",
+            f"{agreement['distortion']:.3f}{unit} a frame; the worst are drawn in {calibration.folder}/worst",
+        ),
         ("gates", ", ".join(gates) or "none"),
         ("took", f"{sum(report['seconds'].values()):.1f} s, peak memory {report['peak_rss_mb']:.0f} MB"),
     ]
@@ -102,10 +107,6 @@ def _plan(terminal: Terminal, request: Request, overwrite: bool) -> None:
     read_model(request.model_file)
     steps = [step.model_dump(mode="json") for step in request.recipe.step]
     gates = {"step": "check", **request.recipe.gates.model_dump(exclude_none=True)}
-    files = (
-        *(artifact.SCALES, artifact.FP_MODEL, artifact.QDQ_MODEL, artifact.REPORT),
-        *(artifact.RECIPE, artifact.TARGET, artifact.OBSERVATIONS, artifact.GOLDEN),
-    )
     show_plan(
         terminal,
         {
@@ -115,7 +116,7 @@ def _plan(terminal: Terminal, request: Request, overwrite: bool) -> None:
             "target": request.target.name,
             "engine": f"{request.target.backend}, built {request.target.builds}",
             "step": [*steps, gates],
-            "writes": [str(request.folder / name) for name in files],
+            "writes": [str(request.folder / name) for name in (*artifact.FILES, artifact.WORST)],
         },
         request.folder,
         overwrite,

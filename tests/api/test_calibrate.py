@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 import edgekit
-from edgekit.calibration.artifact import FP_MODEL, QDQ_MODEL, SCALES
+from edgekit.calibration.artifact import FILES, FP_MODEL, QDQ_MODEL, SCALES
 from edgekit.calibration.requantize import requantize
 from edgekit.errors import ArtifactError, DataError, GateError, UsageError
 from edgekit.frames import Frames
@@ -130,8 +130,8 @@ def test_real_models_keep_their_lanes(shared_lanes: Path, tmp_path: Path, name: 
 
 @pytest.mark.parametrize("missing", [SCALES, QDQ_MODEL, "golden.npz"])
 def test_a_folder_that_lacks_a_file_is_refused(built_in: edgekit.Calibration, tmp_path: Path, missing: str) -> None:
-    for file in built_in.folder.iterdir():
-        if file.name != missing:
-            (tmp_path / file.name).write_bytes(file.read_bytes())
+    for name in FILES:
+        if name != missing:
+            (tmp_path / name).write_bytes((built_in.folder / name).read_bytes())
     with pytest.raises(ArtifactError, match=f"no {missing}"):
         edgekit.Calibration.open(tmp_path)
