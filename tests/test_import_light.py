@@ -13,12 +13,33 @@ from edgekit.cli import COMMANDS
 ENGINES = {"torch", "onnx", "onnxruntime", "openvino", "cv2", "nncf", "scipy"}
 HEAVY = ENGINES | {"numpy", "pydantic", "rich"}
 
-MODULES = sorted(
+ALL_MODULES = sorted(
     ".".join(path.relative_to(Path(__file__).parent.parent).with_suffix("").parts).removesuffix(".__init__")
     for path in (Path(__file__).parent.parent / "edgekit").rglob("*.py")
     # The generator of road frames draws with OpenCV throughout, and is itself imported only where frames are drawn.
     if path.name != "__main__.py" and path.parent.name != "reference"
 )
+
+
+def _lines(module: str) -> list[str]:
+    base = Path(__file__).parent.parent / Path(*module.split("."))
+    return (base / "__init__.py" if base.is_dir() else base.with_suffix(".py")).read_text().splitlines()
+
+
+def _need_torch() -> set[str]:
+    """Modules that import torch at their top, those that import one of them there, and the modules inside of them."""
+    heavy = {"torch"}
+    while True:
+        starts = tuple(f"{word} {name}" for name in heavy for word in ("import", "from"))
+        more = {module for module in ALL_MODULES if any(line.startswith(starts) for line in _lines(module))}
+        more |= {module for module in ALL_MODULES if any(module.startswith(f"{name}.") for name in heavy)}
+        if more <= heavy:
+            return heavy
+        heavy |= more
+
+
+# Only what learns needs torch, at its top: it is imported where a recipe asks for it.
+MODULES = [module for module in ALL_MODULES if module not in _need_torch()]
 
 
 def loaded_by(code: str) -> set[str]:
@@ -60,3 +81,8 @@ def test_help_imports_no_command() -> None:
 def test_no_module_imports_an_engine_at_its_top() -> None:
     imports = "\n".join(f"import {module}" for module in MODULES)
     assert loaded_by(imports) & {"torch", "onnxruntime", "openvino", "cv2", "nncf"} == set()
+
+
+@pytest.mark.parametrize("module", ["edgekit.api.calibrate", "edgekit.calibration.pipeline", "edgekit.api.load"])
+def test_plain_calibration_does_without_torch(module: str) -> None:
+    assert module in MODULES

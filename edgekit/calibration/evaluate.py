@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.calibration.camera import GroundShift, ground_shift
 from edgekit.calibration.distortion import distortion_for
 from edgekit.errors import DataError
 from edgekit.frames import Frame, FrameSource
@@ -47,11 +48,13 @@ class FrameResult:
         name: The frame.
         agreement: Its tallies.
         distortion: Its Lane Distortion Score, or what stands for it in the recipe's family.
+        ground: Metres ahead to the lanes' shift on the road; empty where the recipe has no camera.
     """
 
     name: str
     agreement: Agreement
     distortion: float
+    ground: Mapping[float, GroundShift] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,16 @@ class Evaluation:
     def distortion(self) -> float:
         """Mean distortion of a frame."""
         return float(np.mean([frame.distortion for frame in self.frames]))
+
+    @property
+    def ground_cm(self) -> dict[str, float]:
+        """Mean shift on the road in cm, by distance ahead in metres; empty without a camera."""
+        distances = {distance for frame in self.frames for distance in frame.ground}
+        sums = {
+            distance: sum((frame.ground[distance] for frame in self.frames), GroundShift())
+            for distance in sorted(distances)
+        }
+        return {f"{distance:g}": total.mean_cm for distance, total in sums.items() if total.mean_cm is not None}
 
     def worst(self, count: int) -> list[FrameResult]:
         """Return the frames with the largest distortion, the worst first; frames without any are left out."""
@@ -110,7 +123,9 @@ class Pair:
         results: list[FrameResult] = []
         for index, frame in enumerate(frames):
             scenes = self.scenes(frame)
-            results.append(FrameResult(frame.name, self._task.compare(*scenes), self._distortion(*scenes)))
+            camera = self._recipe.camera
+            ground = ground_shift(camera, *scenes) if camera is not None else {}
+            results.append(FrameResult(frame.name, self._task.compare(*scenes), self._distortion(*scenes), ground))
             progress("check", index + 1, len(frames))
         if not results:
             raise DataError(

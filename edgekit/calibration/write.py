@@ -191,6 +191,7 @@ def _report(
             "frames": evaluation.total.frames,
             "figures": evaluation.total.figures(),
             "distortion": evaluation.distortion,
+            "ground_shift_cm": evaluation.ground_cm,
             "per_frame": {
                 frame.name: frame.agreement.figures() | {"distortion": frame.distortion} for frame in evaluation.frames
             },

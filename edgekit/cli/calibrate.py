@@ -76,6 +76,7 @@ def _rows(calibration: Calibration) -> list[tuple[str, str]]:
     model, quantized, agreement = report["model"], report["quantized"], report["agreement"]
     checked = "held out" if agreement["held_out"] else "the same: there are too few to hold some out"
     gates = [f"{gate['name']} {gate['limit']:g} {'kept' if gate['passed'] else 'FAILED'}" for gate in report["gates"]]
+    ground = ", ".join(f"{cm:.1f} cm at {metres} m" for metres, cm in agreement["ground_shift_cm"].items())
     unit = "" if calibration.recipe.decoder.family == "generic" else " px"
     return [
         ("calibration", str(calibration.folder)),
@@ -94,6 +95,7 @@ def _rows(calibration: Calibration) -> list[tuple[str, str]]:
             "distortion",
             f"{agreement['distortion']:.3f}{unit} a frame; the worst are drawn in {calibration.folder}/worst",
         ),
+        *([("on the road", ground)] if ground else []),
         ("gates", ", ".join(gates) or "none"),
         ("took", f"{sum(report['seconds'].values()):.1f} s, peak memory {report['peak_rss_mb']:.0f} MB"),
     ]

@@ -12,16 +12,16 @@ from edgekit.calibration.evaluate import Pair, judge
 from edgekit.errors import DataError, GateError
 from edgekit.frames import Frame, Frames
 from edgekit.graph.reference import ReferenceRun
-from edgekit.recipes import Gates, load_recipe
+from edgekit.recipes import Camera, Gates, load_recipe
 from edgekit.reference import model_path
 from edgekit.reference.road import RoadFrames
 from edgekit.runtime.preprocessing import Preprocessor
 from edgekit.tasks.base import Agreement
 
 
-def pair(candidate_noise: float) -> Pair:
+def pair(candidate_noise: float, camera: Camera | None = None) -> Pair:
     """The reference network and the same with noise on its columns' scores."""
-    recipe = load_recipe("reference-lane")
+    recipe = load_recipe("reference-lane").model_copy(update={"camera": camera})
     run = ReferenceRun(model_path().read_bytes())
     random = np.random.default_rng(0)
 
@@ -45,6 +45,14 @@ def test_more_noise_is_more_distortion_and_the_worst_come_first() -> None:
     assert len(worst) == 3
     assert worst == sorted((frame.distortion for frame in much.frames), reverse=True)[:3]
     assert much.total.frames == 6
+
+
+def test_a_camera_gives_centimetres_that_grow_with_the_shift() -> None:
+    camera = Camera(focal_px=400, height_m=1.4, pitch_deg=0.0)
+    little, much = (pair(noise, camera).evaluate(RoadFrames(0, 6)).ground_cm for noise in (3.0, 8.0))
+    assert 0 < little["10"]
+    assert sum(little.values()) < sum(much.values())
+    assert pair(3.0).evaluate(RoadFrames(0, 2)).ground_cm == {}
 
 
 def test_nothing_to_look_at_is_an_error(tmp_path: Path) -> None:
