@@ -13,6 +13,10 @@ from edgekit.targets import cpu_flags
 
 _FATAL_ONLY = 4
 
+_INEXACT_OPTIMIZERS = ("WeightBiasQuantization",)
+"""It rounds the floating-point biases of Q/DQ models to int32. Targets with such biases compute them in floating point,
+and QuantLaneNet's outputs moved by up to 25 quantization steps (ONNX Runtime 1.31.1)."""
+
 
 def import_onnxruntime() -> ModuleType:
     """Import ONNX Runtime without its usage telemetry.
@@ -32,8 +36,21 @@ def import_onnxruntime() -> ModuleType:
         ) from error
 
 
-def session_options(ort: ModuleType, threads: int) -> Any:
-    """Return options that give the same, exact results on every CPU; 0 threads leave the number to the engine."""
+def new_session(ort: ModuleType, model: bytes, threads: int) -> Any:
+    """Return a session that gives the same, exact results on every CPU; 0 threads leave the number to the engine.
+
+    Raises:
+        Exception: ONNX Runtime does not accept the model; its exceptions share no other base.
+    """
+    return ort.InferenceSession(
+        model,
+        _session_options(ort, threads),
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=_INEXACT_OPTIMIZERS,
+    )
+
+
+def _session_options(ort: ModuleType, threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgekit.backends.base import Availability, Members, Tensors
 from edgekit.backends.signature import TensorSpec, check_inputs, check_options, only_model
-from edgekit.engines import import_onnxruntime, session_options
+from edgekit.engines import import_onnxruntime, new_session
 from edgekit.errors import ArtifactError, EdgekitError, ModelError, UsageError
 from edgekit.targets import Target
 
@@ -59,9 +59,7 @@ class _Session:
         check_options("ONNX Runtime", options, known=())
         ort = import_onnxruntime()
         try:
-            self._session: Any = ort.InferenceSession(
-                model, session_options(ort, threads), providers=["CPUExecutionProvider"]
-            )
+            self._session: Any = new_session(ort, model, threads)
         # What it raises shares no base but Exception: InvalidProtobuf, InvalidGraph, NotImplemented, Fail ...
         except Exception as refusal:
             raise error(

@@ -79,7 +79,13 @@ def at_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     Raises:
         ModelError: The opset cannot be raised.
     """
-    return model if opset_of(model) >= opset else _with_shapes(_raise_opset(model, opset))
+    if opset_of(model) >= opset:
+        return model
+    graph = ir.from_proto(_raise_opset(model, opset))
+    # The converter puts in nodes of its own, constants among them.
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
+    _name_nodes(graph)
+    return _with_shapes(ir.to_proto(graph))
 
 
 def opset_of(model: onnx.ModelProto) -> int:

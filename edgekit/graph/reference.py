@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgekit.engines import import_onnxruntime, session_options
+from edgekit.engines import import_onnxruntime, new_session
 from edgekit.errors import ModelError
 
 
@@ -32,9 +32,7 @@ class ReferenceRun:
         onnxruntime = import_onnxruntime()
         content = model if isinstance(model, bytes) else model.SerializeToString()
         try:
-            self._session: Any = onnxruntime.InferenceSession(
-                content, session_options(onnxruntime, threads), providers=["CPUExecutionProvider"]
-            )
+            self._session = new_session(onnxruntime, content, threads)
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             raise ModelError(
                 problem="ONNX Runtime does not accept the model.",

@@ -51,6 +51,17 @@ def test_an_opset_beyond_the_one_asked_for_is_left() -> None:
     assert opset_of(clean(raised, 17).model) == 21
 
 
+@pytest.mark.parametrize("name", REAL)
+def test_raising_the_opset_keeps_names_and_adds_no_constant_nodes(shared_lanes: Path, name: str) -> None:
+    cleaned = clean(read_model(shared_lanes / "models" / name / "model.onnx"), 17).model
+    raised = at_opset(cleaned, 21)
+    names = [node.name for node in raised.graph.node]
+    assert len(set(names)) == len(names)
+    assert {node.name for node in cleaned.graph.node} <= set(names)
+    assert "" not in names
+    assert "Constant" not in {node.op_type for node in raised.graph.node}
+
+
 def test_a_model_that_computes_something_else_is_noticed() -> None:
     model, other = residual_net(), residual_net()
     weight = other.graph.initializer[0]
