@@ -145,7 +145,17 @@ class ScaleStep(Strict):
     percentile: float = Field(default=99.99, gt=50, le=100)
 
 
-Step = Annotated[ObserveStep | ScaleStep, Field(discriminator="step")]
+class SelectStep(Strict):
+    """Sensitivity Aware Selection: leave in the target's higher precision what bends lanes most for its cost."""
+
+    step: Literal["select"]
+    frames: int = Field(default=12, ge=1, description="frames that distortion is measured on, evenly spread")
+    max_slowdown: float = Field(default=0.05, ge=0, description="largest loss of time, estimated from MACs")
+    min_macs_share: float = Field(default=0.9, ge=0, le=1, description="share of the MACs in 8 bit that must stay so")
+    max_rounds: int = Field(default=8, ge=1)
+
+
+Step = Annotated[ObserveStep | ScaleStep | SelectStep, Field(discriminator="step")]
 
 
 class Recipe(Strict):

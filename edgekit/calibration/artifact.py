@@ -28,9 +28,10 @@ TARGET = "target.json"
 OBSERVATIONS = "observations.npz"
 GOLDEN = "golden.npz"
 WORST = "worst"
+SENSITIVITY = "sensitivity.png"
 
 FILES = (SCALES, FP_MODEL, QDQ_MODEL, REPORT, RECIPE, TARGET, OBSERVATIONS, GOLDEN)
-"""What a later stage reads. `WORST` is a folder of pictures for people."""
+"""What a later stage reads. `WORST`, a folder of pictures, and the chart `SENSITIVITY` are for people."""
 
 
 @dataclass(frozen=True)

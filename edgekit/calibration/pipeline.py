@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,13 +10,20 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgekit.calibration.distortion import distortion_for
 from edgekit.calibration.observe import Observations, observe
+from edgekit.calibration.probe import Probe
 from edgekit.calibration.scales import TensorScale, choose_scales
+from edgekit.calibration.selection import Budget, select
+from edgekit.calibration.sensitivity import Analysis, analyse
+from edgekit.calibration.speed import macs_cost
+from edgekit.calibration.variants import Variants, remembered_scales
 from edgekit.errors import UsageError
 from edgekit.frames import FrameSource
 from edgekit.graph.placement import Placement, place
+from edgekit.graph.reference import ReferenceRun
 from edgekit.progress import Progress
-from edgekit.recipes import ObserveStep, Recipe, ScaleStep
+from edgekit.recipes import ObserveStep, Recipe, ScaleStep, SelectStep
 from edgekit.runtime.preprocessing import Preprocessor
 from edgekit.targets import Target, list_targets, load_target
 
@@ -33,6 +40,8 @@ class State:
         preprocessor: Turns them into inputs.
         observations: Histograms, from the observe step on.
         scales: Scales, from the scale step on.
+        ranges: The scale step that chose them.
+        records: What steps tell the report, by step.
     """
 
     model: onnx.ModelProto
@@ -40,16 +49,20 @@ class State:
     placement: Placement
     frames: FrameSource
     preprocessor: Preprocessor
+    recipe: Recipe
     observations: Observations = field(default_factory=dict)
     scales: dict[str, TensorScale] = field(default_factory=dict)
+    ranges: ScaleStep | None = None
+    records: dict[str, Any] = field(default_factory=dict)
 
 
-def run_steps(state: State, recipe: Recipe, progress: Progress) -> State:
-    """Run a recipe's steps in their order.
+def run_steps(state: State, progress: Progress) -> State:
+    """Run the recipe's steps in their order.
 
     Raises:
         UsageError: A step comes before the one that it builds on, or no step chooses scales.
     """
+    recipe = state.recipe
     for step in recipe.step:
         state = STEPS[step.step](state, step, progress)
     if not state.scales:
@@ -75,10 +88,33 @@ def scale_tensors(state: State, step: ScaleStep, progress: Progress) -> State:
             problem="The step 'scale' needs observations.", fix="Put a step 'observe' before it in the recipe."
         )
     scales = choose_scales(state.model, state.placement, state.target.scheme, state.observations, step)
-    return replace(state, scales=scales)
+    return replace(state, scales=scales, ranges=step)
 
 
-STEPS: dict[str, Callable[[State, Any, Progress], State]] = {"observe": observe_frames, "scale": scale_tensors}
+def select_nodes(state: State, step: SelectStep, progress: Progress) -> State:
+    """Leave in higher precision what distorts most for its cost, and choose the scales of the rest."""
+    if state.ranges is None:
+        raise UsageError(problem="The step 'select' needs scales.", fix="Put a step 'scale' before it in the recipe.")
+    scheme, recipe = state.target.scheme, state.recipe
+    parameters = remembered_scales(state.model, scheme, state.observations, state.ranges)
+    variants = Variants(state.model, scheme, parameters)
+    frames = state.frames.spread(step.frames)
+    probe = Probe(ReferenceRun(state.model), frames, state.preprocessor, recipe, distortion_for(recipe))
+    analysis = Analysis(probe, variants)
+    sensitivity = analyse(analysis, progress)
+    budget = Budget(step.max_slowdown, step.min_macs_share, max_rounds=step.max_rounds)
+    selection = select(analysis, sensitivity, macs_cost(state.model, variants.nodes), budget, progress)
+    placement = _explained(place(state.model, scheme, selection.keep), selection.why())
+    scales = choose_scales(state.model, placement, scheme, state.observations, state.ranges)
+    records = {"sensitivity": sensitivity.to_json(), "selection": selection.to_json()}
+    return replace(state, placement=placement, scales=scales, records=state.records | records)
+
+
+STEPS: dict[str, Callable[[State, Any, Progress], State]] = {
+    "observe": observe_frames,
+    "scale": scale_tensors,
+    "select": select_nodes,
+}
 
 
 def observable(model: onnx.ModelProto, target: Target) -> list[str]:
@@ -86,6 +122,13 @@ def observable(model: onnx.ModelProto, target: Target) -> list[str]:
     schemes = {target.name: target.scheme} | {name: load_target(name).scheme for name, _ in list_targets()}
     names = {activation.tensor for scheme in schemes.values() for activation in place(model, scheme).activations}
     return sorted(names)
+
+
+def _explained(placement: Placement, why: Mapping[str, str]) -> Placement:
+    nodes = {
+        name: replace(node, why=f"kept: {why[name]}") if name in why else node for name, node in placement.nodes.items()
+    }
+    return replace(placement, nodes=nodes)
 
 
 def _inputs(frames: FrameSource, preprocessor: Preprocessor, progress: Progress) -> Iterator[NDArray[np.float32]]:

@@ -31,6 +31,7 @@ from edgekit.graph.reference import ReferenceRun
 from edgekit.process import is_measurable, resident
 from edgekit.progress import Progress
 from edgekit.recipes import Recipe
+from edgekit.report.sensitivity import sensitivity_png
 from edgekit.report.worst import draw_frames
 from edgekit.runtime.preprocessing import Preprocessor
 from edgekit.runtime.session import heads_of
@@ -89,8 +90,8 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
     preprocessor = Preprocessor(recipe.preprocessing, shape)
     training, held_out = _split(request.frames)
     with clock.stage("calibrate"):
-        state = run_steps(State(model, target, placement, training, preprocessor), recipe, progress)
-        quantized = write_qdq(model, placement, target.scheme, parameters_of(state.scales))
+        state = run_steps(State(model, target, placement, training, preprocessor, recipe), progress)
+        quantized = write_qdq(model, state.placement, target.scheme, parameters_of(state.scales))
     with clock.stage("check"):
         pair = Pair(ReferenceRun(cleaned.model), ReferenceRun(quantized), preprocessor, recipe)
         evaluation = pair.evaluate(held_out, progress)
@@ -99,7 +100,7 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
     scales = Scales(
         schema_version=SCHEMA_VERSION,
         tensors=state.scales,
-        nodes=node_scales(placement),
+        nodes=node_scales(state.placement),
         provenance=_provenance(request, training),
     )
     onnx.save(cleaned.model, folder / artifact.FP_MODEL)
@@ -109,6 +110,7 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
     (folder / artifact.RECIPE).write_text(recipe.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (folder / artifact.TARGET).write_text(target.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (folder / artifact.GOLDEN).write_bytes(golden_bytes(_golden(held_out, preprocessor)))
+    _draw_sensitivity(state, request, folder)
     report = _report(
         request, cleaned, state, scales, evaluation, pictures, gates, held_out is not request.frames, clock
     )
@@ -121,6 +123,12 @@ def _draw_worst(evaluation: Evaluation, pair: Pair, frames: FrameSource, folder:
     (folder / artifact.WORST).mkdir()
     pictures = draw_frames(frames, captions, pair.scenes, folder / artifact.WORST)
     return {f"{artifact.WORST}/{picture}": name for picture, name in zip(pictures, captions, strict=True)}
+
+
+def _draw_sensitivity(state: State, request: Request, folder: Path) -> None:
+    if "sensitivity" in state.records:
+        chart = sensitivity_png(state.records["sensitivity"], f"{request.model_file.name} for {request.target.name}")
+        (folder / artifact.SENSITIVITY).write_bytes(chart)
 
 
 def _split(frames: FrameSource) -> tuple[FrameSource, FrameSource]:
@@ -197,6 +205,7 @@ def _report(
             },
             "worst": pictures,
         },
+        **state.records,
         "gates": [asdict(gate) for gate in gates],
         "frames": {"calibrated_on": len(state.frames), "skipped": sorted(request.frames.skipped)},
         "seconds": clock.seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -88,6 +89,7 @@ def _rows(calibration: Calibration) -> list[tuple[str, str]]:
             f"{quantized['nodes']} of {quantized['nodes_with_weights']} layers with weights, "
             f"{quantized['macs_share']:.1%} of the multiplications",
         ),
+        *([("selection", _selection(report["selection"]))] if "selection" in report else []),
         ("frames", f"{report['frames']['calibrated_on']} to calibrate, {agreement['frames']} to check ({checked})"),
         ("agreement", f"{figures_text(agreement['figures'])}, against {agreement['reference']}"),
         ("", f"{agreement['origin']} with {agreement['engine']}"),
@@ -99,6 +101,13 @@ def _rows(calibration: Calibration) -> list[tuple[str, str]]:
         ("gates", ", ".join(gates) or "none"),
         ("took", f"{sum(report['seconds'].values()):.1f} s, peak memory {report['peak_rss_mb']:.0f} MB"),
     ]
+
+
+def _selection(selection: Mapping[str, Any]) -> str:
+    return (
+        f"{len(selection['keep'])} layers kept in higher precision for an estimated {selection['time'] - 1:.1%}; "
+        f"distortion on the frames selected with {selection['before']:.3f} -> {selection['after']:.3f}"
+    )
 
 
 def _plan(terminal: Terminal, request: Request, overwrite: bool) -> None:

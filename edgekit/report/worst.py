@@ -32,7 +32,8 @@ def draw_frames(
     order = list(captions)
     for frame in frames:
         if frame.name in captions:
-            picture = draw_comparison(frame.pixels, *scenes(frame), caption=(Path(frame.name).name, captions[frame.name]))
+            caption = (Path(frame.name).name, captions[frame.name])
+            picture = draw_comparison(frame.pixels, *scenes(frame), caption=caption)
             encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
             (folder / f"{order.index(frame.name) + 1}.jpg").write_bytes(encoded.tobytes())
     return [f"{position}.jpg" for position in range(1, len(order) + 1)]

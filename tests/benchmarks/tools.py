@@ -38,8 +38,8 @@ def edgekit_int8(order: dict[str, str]) -> None:
     model = at_opset(clean(read_model(order["model"]), 17).model, target.scheme.opset)
     placement = place(model, target.scheme)
     prepare = Preprocessor(recipe.preprocessing, tuple(extent or 1 for extent in input_of(model)[1]))
-    state = run_steps(State(model, target, placement, Frames.open(order["frames"]), prepare), recipe, silent)
-    quantized = write_qdq(model, placement, target.scheme, parameters_of(state.scales))
+    state = run_steps(State(model, target, placement, Frames.open(order["frames"]), prepare, recipe), silent)
+    quantized = write_qdq(model, state.placement, target.scheme, parameters_of(state.scales))
     Path(order["out"]).write_bytes(quantized.SerializeToString())
 
 

@@ -1,0 +1,301 @@
+"""Sensitivity Aware Selection: which nodes stay in the target's higher precision, so that speed buys the most accuracy.
+
+Greedy, in the manner of lazy greedy maximization (Minoux, "Accelerated greedy algorithms for maximizing submodular set
+functions", 1978): every round, the candidates that promised most when last looked at are measured again beside what is
+kept already, and the one with the greatest fall of distortion per loss of speed is kept. At the end, whatever is kept
+without need goes back to 8 bit. The distortion that decides is the measured one, steadied by the one that the heads'
+noise lets expect (`edgekit.calibration.probe`): a few frames alone would reward chance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from edgekit.calibration.probe import NOTHING
+from edgekit.calibration.sensitivity import Analysis, Sensitivity
+from edgekit.calibration.speed import CostModel
+from edgekit.graph.cost import node_costs
+from edgekit.progress import Progress, silent
+
+SCHEMA_VERSION = 1
+
+FREE = 1e-3
+"""A loss of speed below this is none: it is beneath what can be measured."""
+
+PATIENCE = 3
+"""Where no candidate is worth its cost, so many times as many are measured before the search ends."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a selection may spend.
+
+    Attributes:
+        max_slowdown: Largest loss of time, relative to nothing kept.
+        min_macs_share: Share of the multiply-accumulates that the target's rules compute in 8 bit, which must stay so.
+        min_gain: A round must lower the distortion by this share of what it was with nothing kept.
+        width: Candidates measured again per round.
+        max_rounds: At most so many rounds.
+    """
+
+    max_slowdown: float = 0.1
+    min_macs_share: float = 0.9
+    min_gain: float = 0.02
+    width: int = 4
+    max_rounds: int = 16
+
+
+@dataclass(frozen=True)
+class Round:
+    """One decision.
+
+    Attributes:
+        action: Whether nodes are kept, or go back to 8 bit.
+        name: What they are called together.
+        nodes: The nodes.
+        before, after: Measured distortion before and after it.
+        expected_before, expected_after: Distortion that the noise lets expect.
+        time_before, time_after: Time relative to nothing kept.
+        why: All this in a sentence.
+    """
+
+    action: Literal["keep", "return"]
+    name: str
+    nodes: tuple[str, ...]
+    before: float
+    after: float
+    expected_before: float
+    expected_after: float
+    time_before: float
+    time_after: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which nodes stay in the target's higher precision.
+
+    Attributes:
+        keep: Their names in graph order, for `place(keep=...)`.
+        rounds: How that came about.
+        before: Measured distortion with nothing kept.
+        after: Measured distortion with the selection.
+        time: Time relative to nothing kept, by the cost model.
+        macs_share: Share of all multiply-accumulates that run in 8 bit.
+        macs_share_of_rules: Share of those that the target's rules would run in 8 bit.
+        stopped: Why no more is kept.
+        models: Quantized models that were run.
+        runs: Runs of them.
+    """
+
+    keep: tuple[str, ...]
+    rounds: tuple[Round, ...]
+    before: float
+    after: float
+    time: float
+    macs_share: float
+    macs_share_of_rules: float
+    stopped: str
+    models: int
+    runs: int
+
+    def why(self) -> dict[str, str]:
+        """Return, for every node that was chosen to be kept, the reason, as scales.json has it."""
+        return {node: one.why for one in self.rounds if one.action == "keep" for node in one.nodes if node in self.keep}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for report.json."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class _State:
+    """What is kept, and what that gives."""
+
+    keep: frozenset[str]
+    measured: float
+    expected: float
+    score: float
+    time: float
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """Nodes that could be kept together.
+
+    Rounding errors of different layers add like noise, in squares. So a candidate's worth is told as the fall of the
+    squared score, when it was last looked at: that holds better than the gain itself when others have been kept since.
+    """
+
+    name: str
+    nodes: frozenset[str]
+    power: float
+
+    def gain(self, score: float) -> float:
+        """Return by how much it promises to lower a score."""
+        return score - math.sqrt(max(score**2 - self.power, 0.0))
+
+
+def select(
+    analysis: Analysis,
+    sensitivity: Sensitivity,
+    cost: CostModel,
+    budget: Budget | None = None,
+    progress: Progress = silent,
+) -> Selection:
+    """Choose the nodes to keep.
+
+    Args:
+        analysis: What the sensitivities were measured with.
+        sensitivity: What it found: the groups and layers that are not harmless are the candidates.
+        cost: What keeping nodes costs in speed.
+        budget: What may be spent.
+        progress: Told after every round.
+
+    Raises:
+        ArtifactError: A quantized variant gives values that are not finite.
+    """
+    return _Search(analysis, cost, budget or Budget()).run(sensitivity, progress)
+
+
+class _Search:
+    def __init__(self, analysis: Analysis, cost: CostModel, budget: Budget) -> None:
+        self._analysis = analysis
+        self._cost, self._budget = cost, budget
+        self._macs = {one.name: one.macs for one in node_costs(analysis.variants.model)}
+        self._start = (analysis.models, analysis.runs)
+        everything = analysis.everything.mean
+        self._base = _State(frozenset(), everything, everything, everything, time=1.0)
+
+    def run(self, sensitivity: Sensitivity, progress: Progress) -> Selection:
+        state, rounds = self._base, list[Round]()
+        candidates = _candidates(sensitivity)
+        stopped = f"{self._budget.max_rounds} rounds are the most that the budget allows"
+        while len(rounds) < self._budget.max_rounds:
+            best, candidates, within_budget = self._best(state, candidates)
+            if best is None:
+                stopped = "nothing else lowers the distortion enough" if within_budget else "the budget is used up"
+                break
+            name, after = best
+            rounds.append(self._round("keep", name, after.keep - state.keep, state, after))
+            candidates = [one for one in candidates if not one.nodes <= after.keep]
+            state = after
+            progress("select", len(rounds), self._budget.max_rounds)
+        state, returned = self._prune(state, rounds)
+        return self._selection(state, (*rounds, *returned), stopped)
+
+    def _best(
+        self, state: _State, candidates: list[_Candidate]
+    ) -> tuple[tuple[str, _State] | None, list[_Candidate], bool]:
+        """Measure the most promising candidates beside what is kept; return the best of them that is worth it.
+
+        Also returned: the candidates with what was learned, and whether any is within the budget.
+        """
+        times = {one.nodes: self._time(state.keep | one.nodes) for one in candidates}
+        affordable = [one for one in candidates if self._affords(state.keep | one.nodes, times[one.nodes])]
+        affordable.sort(key=lambda one: (-_ratio(one.gain(state.score), times[one.nodes] - state.time), one.name))
+        tried: dict[frozenset[str], _State] = {}
+        gains: dict[frozenset[str], float] = {}
+        worth: list[_Candidate] = []
+        for count, one in enumerate(affordable):
+            # Where none of the first is worth it, a few more are looked at, as long as they promise anything.
+            least = self._least_gain(times[one.nodes] - state.time)
+            if count >= self._budget.width * (1 if worth else PATIENCE) or one.gain(state.score) < least:
+                continue
+            tried[one.nodes] = self._state(state.keep | one.nodes, times[one.nodes])
+            gains[one.nodes] = state.score - tried[one.nodes].score
+            if gains[one.nodes] >= least:
+                worth.append(one)
+        powers = {nodes: state.score**2 - after.score**2 for nodes, after in tried.items()}
+        learned = [replace(one, power=powers.get(one.nodes, one.power)) for one in candidates]
+        if not worth:
+            return None, learned, bool(affordable) or not candidates
+        best = max(worth, key=lambda one: _ratio(gains[one.nodes], times[one.nodes] - state.time))
+        return (best.name, tried[best.nodes]), learned, True
+
+    def _prune(self, state: _State, rounds: Sequence[Round]) -> tuple[_State, list[Round]]:
+        """Return to 8 bit what later rounds made needless; the last round needs no second look."""
+        returned = []
+        for one in rounds[:-1]:
+            keep = state.keep - frozenset(one.nodes)
+            without = self._state(keep, self._time(keep))
+            saved = state.time - without.time
+            if saved >= FREE and without.score - state.score < self._least_gain(saved):
+                returned.append(self._round("return", one.name, frozenset(one.nodes), state, without))
+                state = without
+        return state, returned
+
+    def _least_gain(self, slowdown: float) -> float:
+        """What costs no speed is worth any gain; a tenth of the usual one keeps out rounding errors."""
+        return max(self._budget.min_gain * self._base.score * (0.1 if slowdown < FREE else 1.0), NOTHING)
+
+    def _state(self, keep: frozenset[str], time: float) -> _State:
+        reading = self._analysis.without(keep)
+        expected = self._analysis.expected(reading)
+        return _State(keep, reading.mean, expected, self._analysis.blend(reading.mean, expected), time)
+
+    def _time(self, keep: frozenset[str]) -> float:
+        return self._cost(self._analysis.variants.kept(keep))
+
+    def _affords(self, keep: frozenset[str], time: float) -> bool:
+        shares = self._shares(keep)
+        return time - 1.0 <= self._budget.max_slowdown + 1e-9 and shares[1] >= self._budget.min_macs_share - 1e-9
+
+    def _shares(self, keep: frozenset[str]) -> tuple[float, float]:
+        """Return the share in 8 bit of all multiply-accumulates, and of those that the rules quantize."""
+        variants = self._analysis.variants
+        by_rules = sum(self._macs[name] for name in variants.nodes)
+        left = by_rules - sum(self._macs[name] for name in variants.kept(keep))
+        return left / max(sum(self._macs.values()), 1), left / by_rules if by_rules else 1.0
+
+    def _round(
+        self, action: Literal["keep", "return"], name: str, nodes: frozenset[str], before: _State, after: _State
+    ) -> Round:
+        change = after.time - before.time
+        speed = "no loss of speed" if abs(change) < FREE else f"{change:+.1%} time"
+        intent = "kept by selection" if action == "keep" else "returned to 8 bit"
+        return Round(
+            action=action,
+            name=name,
+            nodes=self._in_order(nodes),
+            before=before.measured,
+            after=after.measured,
+            expected_before=before.expected,
+            expected_after=after.expected,
+            time_before=before.time,
+            time_after=after.time,
+            why=f"{intent}: distortion {before.score:.3g} to {after.score:.3g}, {speed}",
+        )
+
+    def _selection(self, state: _State, rounds: tuple[Round, ...], stopped: str) -> Selection:
+        shares = self._shares(state.keep)
+        return Selection(
+            keep=self._in_order(state.keep),
+            rounds=rounds,
+            before=self._base.measured,
+            after=state.measured,
+            time=state.time,
+            macs_share=shares[0],
+            macs_share_of_rules=shares[1],
+            stopped=stopped,
+            models=self._analysis.models - self._start[0],
+            runs=self._analysis.runs - self._start[1],
+        )
+
+    def _in_order(self, nodes: frozenset[str]) -> tuple[str, ...]:
+        return tuple(name for name in self._analysis.variants.nodes if name in nodes)
+
+
+def _candidates(sensitivity: Sensitivity) -> list[_Candidate]:
+    """Return groups and layers that are not harmless."""
+    units = {
+        frozenset(unit.nodes): unit for unit in (*sensitivity.layers, *sensitivity.groups) if unit.without is not None
+    }
+    return [_Candidate(unit.name, nodes, ((unit.only + unit.only_expected) / 2) ** 2) for nodes, unit in units.items()]
+
+
+def _ratio(gain: float, slowdown: float) -> float:
+    return gain / max(slowdown, FREE)

@@ -1,0 +1,81 @@
+"""What it costs in speed to keep nodes in higher precision: estimated from their work, or measured in the engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edgekit.backends.base import Backend, Engine
+from edgekit.calibration.variants import Variants
+from edgekit.graph.cost import node_costs
+from edgekit.targets import Target
+
+CostModel = Callable[[frozenset[str]], float]
+"""Returns the time of a run with these nodes kept, relative to a run with nothing kept."""
+
+Build = Callable[[frozenset[str]], Engine]
+
+
+def macs_cost(model: onnx.ModelProto, quantized: tuple[str, ...], ratio: float = 2.0) -> CostModel:
+    """Estimate the time from multiply-accumulates alone.
+
+    Args:
+        model: The cleaned model.
+        quantized: The nodes that run in 8 bit when nothing is kept.
+        ratio: Time of a multiply-accumulate in the higher precision over that in 8 bit.
+    """
+    macs = {cost.name: cost.macs for cost in node_costs(model)}
+    in_8_bit = sum(macs[name] for name in quantized)
+    whole = in_8_bit + ratio * (sum(macs.values()) - in_8_bit)
+
+    def relative(kept: frozenset[str]) -> float:
+        return 1.0 + (ratio - 1.0) * sum(macs[name] for name in kept) / whole if whole else 1.0
+
+    return relative
+
+
+def measured_cost(build: Build, inputs: Mapping[str, Any], *, rounds: int = 30, calls: int = 3) -> CostModel:
+    """Measure the time in the target's own engine: both models in turn, so that drift hits them alike.
+
+    It differs from call to call, as times do, so a selection that uses it is not reproducible to the byte. And every
+    choice that a selection weighs is built and timed: 2 * rounds * calls runs for each candidate in each round.
+
+    Args:
+        build: Loads the engine with some nodes kept; `engine_builder` makes one.
+        inputs: What to run it on.
+        rounds: Rounds of both models; the cost is the median of the rounds' ratios.
+        calls: Runs per model and round.
+    """
+    base = build(frozenset())
+    known: dict[frozenset[str], float] = {frozenset(): 1.0}
+
+    def seconds(engine: Engine) -> float:
+        start = time.perf_counter()
+        for _ in range(calls):
+            engine.run(inputs)
+        return time.perf_counter() - start
+
+    def relative(kept: frozenset[str]) -> float:
+        if kept not in known:
+            engine = build(kept)
+            seconds(engine)
+            seconds(base)
+            known[kept] = float(np.median([seconds(engine) / seconds(base) for _ in range(rounds)]))
+            engine.close()
+        return known[kept]
+
+    return relative
+
+
+def engine_builder(backend: Backend, target: Target, variants: Variants, threads: int = 1) -> Build:
+    """Build and load variants in a backend's engine; what it raises is the backend's."""
+
+    def build(kept: frozenset[str]) -> Engine:
+        members = backend.build(variants.without(kept).SerializeToString(), target)
+        return backend.load(members, target.options, threads)
+
+    return build

@@ -1,0 +1,112 @@
+"""Quantized variants of one model: everything, everything but some nodes, or some nodes only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+import onnx
+
+from edgekit.calibration.observe import Observations
+from edgekit.calibration.scales import TensorScale, choose_scales, parameters_of
+from edgekit.graph.placement import Placement, QuantizedActivation, QuantizedWeight, place
+from edgekit.graph.qdq import QuantizationParameters, write_qdq
+from edgekit.recipes import ScaleStep
+from edgekit.targets import Scheme
+
+ChooseParameters = Callable[[Placement], Mapping[str, QuantizationParameters]]
+"""Returns scale and zero point of every tensor of a placement."""
+
+
+class Variants:
+    """Writes the Q/DQ models that an analysis compares.
+
+    Args:
+        model: A cleaned model at the target's opset.
+        scheme: The target's rules.
+        parameters: Chooses the scales of a placement; `remembered_scales` does it from observations.
+
+    Attributes:
+        full: Where the rules put Q/DQ when nothing is kept.
+        nodes: Names of the nodes that are then computed in 8 bit, in graph order.
+    """
+
+    def __init__(self, model: onnx.ModelProto, scheme: Scheme, parameters: ChooseParameters) -> None:
+        self.model = model
+        self.full = place(model, scheme)
+        self.nodes = _quantized(self.full)
+        self._scheme = scheme
+        self._parameters = parameters
+
+    def without(self, keep: Collection[str]) -> onnx.ModelProto:
+        """Return the model with everything quantized but the nodes named: what `place(keep=...)` would deploy."""
+        return self._write(place(self.model, self._scheme, keep))
+
+    def only(self, nodes: Collection[str]) -> onnx.ModelProto:
+        """Return the model with the nodes named quantized and all others in floating point.
+
+        It is a probe, not a deployable placement: their weights, what they read, and every pair that is there for
+        their sake, that is, goes away when they are kept.
+        """
+        left = {a.tensor: set(a.readers) for a in place(self.model, self._scheme, nodes).activations}
+        activations = []
+        for activation in self.full.activations:
+            readers = tuple(
+                reader
+                for reader in activation.readers
+                if reader.node in nodes or reader not in left.get(activation.tensor, ())
+            )
+            if readers:
+                activations.append(QuantizedActivation(activation.tensor, activation.group, readers))
+        weights = tuple(weight for weight in self.full.weights if weight.node in nodes)
+        return self._write(Placement(tuple(activations), weights, {}))
+
+    def kept(self, keep: Collection[str]) -> frozenset[str]:
+        """Return all nodes that leave 8 bit when some are kept: the rules may leave others out as a consequence."""
+        return frozenset(self.nodes) - frozenset(_quantized(place(self.model, self._scheme, keep)))
+
+    def _write(self, placement: Placement) -> onnx.ModelProto:
+        return write_qdq(self.model, placement, self._scheme, self._parameters(placement))
+
+
+def remembered_scales(
+    model: onnx.ModelProto, scheme: Scheme, observations: Observations, step: ScaleStep
+) -> ChooseParameters:
+    """Choose scales as the scale step does, and never twice for the same tensors: most variants share most of them.
+
+    Raises:
+        ArtifactError: When called: a tensor that the placement quantizes was not observed.
+    """
+    remembered: dict[tuple[str, ...], dict[str, TensorScale]] = {}
+
+    def scales_of(activations: tuple[QuantizedActivation, ...], weights: tuple[QuantizedWeight, ...]) -> None:
+        key = _key(activations, weights)
+        if key not in remembered:
+            remembered[key] = choose_scales(model, Placement(activations, weights, {}), scheme, observations, step)
+
+    def parameters(placement: Placement) -> Mapping[str, QuantizationParameters]:
+        chosen: dict[str, TensorScale] = {}
+        for activations in _groups(placement):
+            scales_of(activations, ())
+            chosen |= remembered[_key(activations, ())]
+            for weight in placement.weights:
+                if weight.activation in {activation.tensor for activation in activations}:
+                    scales_of(activations, (weight,))
+                    chosen |= remembered[_key(activations, (weight,))]
+        return parameters_of(chosen)
+
+    return parameters
+
+
+def _groups(placement: Placement) -> list[tuple[QuantizedActivation, ...]]:
+    groups: dict[str, tuple[QuantizedActivation, ...]] = {}
+    for activation in placement.activations:
+        groups[activation.group] = (*groups.get(activation.group, ()), activation)
+    return list(groups.values())
+
+
+def _key(activations: tuple[QuantizedActivation, ...], weights: tuple[QuantizedWeight, ...]) -> tuple[str, ...]:
+    return (*(a.tensor for a in activations), "", *(f"{weight.node} {weight.tensor}" for weight in weights))
+
+
+def _quantized(placement: Placement) -> tuple[str, ...]:
+    return tuple(weight.node for weight in placement.weights)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import onnx
+import pytest
+
+import edgekit
+from edgekit.errors import UsageError
+from edgekit.graph.view import GraphView
+from edgekit.reference.road import RoadFrames
+
+STEPS = {
+    "observe": '[[step]]\nstep = "observe"\n',
+    "scale": '[[step]]\nstep = "scale"\nactivations = "min-max"\n',
+    "select": '[[step]]\nstep = "select"\nframes = 4\nmax_slowdown = 0.2\nmin_macs_share = 0.7\nmax_rounds = 2\n',
+}
+
+
+def calibrate(folder: Path, *steps: str, target: str = "jetson-orin") -> edgekit.Calibration:
+    recipe = folder / "mine.toml"
+    recipe.write_text('extends = "reference-lane"\nname = "mine"\n' + "".join(STEPS[step] for step in steps))
+    return edgekit.calibrate(data=RoadFrames(0, 12), recipe=recipe, target=target, out=folder / "out")
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (("observe",), "chooses no scales"),
+        (("scale",), "needs observations"),
+        (("observe", "select"), "needs scales"),
+    ],
+)
+def test_steps_in_a_wrong_order_say_what_is_missing(tmp_path: Path, steps: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        calibrate(tmp_path, *steps)
+    assert not (tmp_path / "out").exists()
+
+
+def test_selected_nodes_stay_in_floating_point_and_say_why(tmp_path: Path) -> None:
+    result = calibrate(tmp_path, "observe", "scale", "select")
+    selection = result.report["selection"]
+    assert selection["keep"]
+    assert selection["after"] <= selection["before"]
+    assert selection["macs_share_of_rules"] >= 0.7
+    assert selection["time"] <= 1.2
+    view = GraphView(onnx.load(result.qdq_model))
+    for name in selection["keep"]:
+        assert result.scales.nodes[name].precision == "fp16"
+        assert result.scales.nodes[name].why.startswith("kept: ")
+        assert view.is_constant(view.nodes[name].input[1])
+    assert result.report["quantized"]["macs_share"] < 1.0
+    assert {group["name"] for group in result.report["sensitivity"]["groups"]}
+    assert cv2.imread(str(result.folder / "sensitivity.png")).shape[1] == 1200
+
+
+def test_selection_is_the_same_for_the_same_input(tmp_path: Path) -> None:
+    results = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        results.append(calibrate(tmp_path / name, "observe", "scale", "select"))
+    assert results[0].qdq_model.read_bytes() == results[1].qdq_model.read_bytes()
+    assert results[0].scales == results[1].scales
