@@ -14,6 +14,7 @@ from edgekit.schema import Strict, parse, read_toml
 Role = Literal["confidence", "geometry", "offset", "embedding", "existence", "mask", "score", "output"]
 RangeMethod = Literal["min-max", "percentile", "mse", "entropy"]
 Triple = tuple[float, float, float]
+Effort = Literal["quick", "standard", "max"]
 
 
 class Preprocessing(Strict):
@@ -178,6 +179,26 @@ class Recipe(Strict):
                 message = f"heads.{name}.confidence names '{head.confidence}', which is no head of this recipe"
                 raise ValueError(message)
         return self
+
+
+def with_effort(recipe: Recipe, effort: Effort) -> Recipe:
+    """Return a recipe with the steps that an effort allows.
+
+    Args:
+        recipe: The recipe.
+        effort: "quick" observes and chooses scales, in seconds; "standard" runs the recipe as it stands, in minutes;
+            "max" also gives its searches twice the frames and rounds.
+    """
+    if effort == "standard":
+        return recipe
+    kept = [step for step in recipe.step if effort == "max" or isinstance(step, ObserveStep | ScaleStep)]
+    return recipe.model_copy(update={"step": tuple(_doubled(step) if effort == "max" else step for step in kept)})
+
+
+def _doubled(step: Step) -> Step:
+    if not isinstance(step, SelectStep):
+        return step
+    return step.model_copy(update={"frames": 2 * step.frames, "max_rounds": 2 * step.max_rounds})
 
 
 def load_recipe(name: str | Path) -> Recipe:

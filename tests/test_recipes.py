@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import UsageError
-from edgekit.recipes import Gates, Head, Preprocessing, Recipe, RowAnchorDecoder, load_recipe
+from edgekit.recipes import (
+    Gates,
+    Head,
+    Preprocessing,
+    Recipe,
+    RowAnchorDecoder,
+    SelectStep,
+    load_recipe,
+    with_effort,
+)
 from edgekit.resources import shipped_names
 from edgekit.tasks import task_for
 
@@ -211,3 +220,13 @@ def test_the_docs_list_every_shipped_recipe_and_every_key(root: Path) -> None:
     keys -= {"family", "step"}
     assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
     assert [key for key in Recipe.model_fields if key not in text] == []
+
+
+def test_effort_decides_which_steps_run() -> None:
+    recipe = load_recipe("lane-curve")
+    assert [step.step for step in with_effort(recipe, "quick").step] == ["observe", "scale"]
+    assert with_effort(recipe, "standard") == recipe
+    (select,) = (step for step in recipe.step if isinstance(step, SelectStep))
+    (searched,) = (step for step in with_effort(recipe, "max").step if isinstance(step, SelectStep))
+    assert (searched.frames, searched.max_rounds) == (2 * select.frames, 2 * select.max_rounds)
+    assert searched.max_slowdown == select.max_slowdown

@@ -12,7 +12,7 @@ from edgekit.frames import Frames, FrameSource
 from edgekit.graph.read import read_model
 from edgekit.output import new_folder
 from edgekit.progress import Progress, silent
-from edgekit.recipes import Recipe, load_recipe
+from edgekit.recipes import Effort, Recipe, load_recipe, with_effort
 from edgekit.reference import model_path
 from edgekit.resources import shipped_names
 from edgekit.targets import load_target
@@ -29,6 +29,7 @@ def calibrate(
     out: str | Path | None = None,
     max_lateral: float | None = None,
     min_f1: float | None = None,
+    effort: Effort = "quick",
     seed: int = 0,
     overwrite: bool = False,
     progress: Progress = silent,
@@ -44,6 +45,8 @@ def calibrate(
         out: The folder to write; none: build/<model>-<target>.
         max_lateral: Gate: largest mean lateral shift in px of the frame; none: the recipe's.
         min_f1: Gate: least F1 against the floating-point model's lanes; none: the recipe's.
+        effort: "quick" observes and chooses scales; "standard" runs all steps of the recipe, selection among them;
+            "max" gives its searches twice the frames and rounds.
         seed: Recorded with the result, and used by every step that draws random numbers.
         overwrite: Replace an existing calibration.
         progress: Told how far it is.
@@ -58,7 +61,7 @@ def calibrate(
         OutputError: The folder exists, or cannot be written.
         GateError: The calibrated model is worse than a gate allows. The folder is written all the same.
     """
-    request = resolve(model, data, target, recipe, out, max_lateral, min_f1, seed)
+    request = resolve(model, data, target, recipe, out, max_lateral, min_f1, effort, seed)
     with new_folder(request.folder, overwrite) as folder:
         write_calibration(folder, request, progress)
     calibration = Calibration.open(request.folder)
@@ -74,6 +77,7 @@ def resolve(
     out: str | Path | None,
     max_lateral: float | None,
     min_f1: float | None,
+    effort: Effort,
     seed: int,
 ) -> Request:
     """Find everything that a calibration needs, before any long work starts.
@@ -87,6 +91,7 @@ def resolve(
     model_file = model_path() if model is None else Path(model)
     chosen = load_recipe(recipe) if recipe is not None else _recipe_for(model, model_file)
     limits = {"max_lateral_px": max_lateral, "min_f1": min_f1}
+    chosen = with_effort(chosen, effort)
     gates = chosen.gates.model_copy(update={name: value for name, value in limits.items() if value is not None})
     return Request(
         model_file=model_file,

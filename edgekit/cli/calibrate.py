@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 @click.option("-o", "--out", type=PATH, help="Folder to write.  [default: build/MODEL-TARGET]")
 @click.option("--max-lateral", type=click.FloatRange(min=0, min_open=True), help="Fail above this mean shift in px.")
 @click.option("--min-f1", type=click.FloatRange(0, 1), help="Fail below this F1 against the model before.")
+@click.option(
+    "--effort",
+    type=click.Choice(["quick", "standard", "max"]),
+    default="quick",
+    show_default=True,
+    help="quick: ranges only, seconds. standard: all steps of the recipe, minutes. max: twice the search.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random numbers.")
 @overwrite
 @dry_run

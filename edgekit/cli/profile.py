@@ -7,6 +7,7 @@ import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,12 @@ from edgekit.cli.common import PATH, overwrite, settings, terminal
 from edgekit.cli.terminal import Terminal
 from edgekit.output import new_file
 from edgekit.progress import Progress
+
+if TYPE_CHECKING:
+    from edgekit.recipes import Effort
+
+EFFORT: Effort = "quick"
+"""What the built-in model is calibrated with: its speed is what is asked for."""
 
 
 @click.command()
@@ -59,7 +66,7 @@ def _built_in(terminal: Terminal, progress: Progress) -> Path:
     path = folder.with_suffix(".edge")
     if not is_current(path, target):
         terminal.note(f"No bundle given: the built-in lane model is calibrated and compiled for {target}, into {path}.")
-        calibration = edgekit.calibrate(target=target, out=folder, overwrite=True, progress=progress)
+        calibration = edgekit.calibrate(target=target, effort=EFFORT, out=folder, overwrite=True, progress=progress)
         edgekit.compile(calibration, out=path, overwrite=True, progress=progress)
     return path
 
@@ -67,7 +74,7 @@ def _built_in(terminal: Terminal, progress: Progress) -> Path:
 def is_current(path: Path, target: str) -> bool:
     """Whether the bundle was made by this version from what it ships."""
     from edgekit.bundle import open_bundle
-    from edgekit.recipes import load_recipe
+    from edgekit.recipes import load_recipe, with_effort
     from edgekit.reference import model_path
     from edgekit.targets import load_target
 
@@ -78,6 +85,6 @@ def is_current(path: Path, target: str) -> bool:
     return (
         manifest.edgekit == edgekit.__version__
         and manifest.target == load_target(target)
-        and manifest.recipe == load_recipe("reference-lane")
+        and manifest.recipe == with_effort(load_recipe("reference-lane"), EFFORT)
         and manifest.provenance.model_sha256 == hashlib.sha256(model_path().read_bytes()).hexdigest()
     )

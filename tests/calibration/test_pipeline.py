@@ -21,7 +21,9 @@ STEPS = {
 def calibrate(folder: Path, *steps: str, target: str = "jetson-orin") -> edgekit.Calibration:
     recipe = folder / "mine.toml"
     recipe.write_text('extends = "reference-lane"\nname = "mine"\n' + "".join(STEPS[step] for step in steps))
-    return edgekit.calibrate(data=RoadFrames(0, 12), recipe=recipe, target=target, out=folder / "out")
+    return edgekit.calibrate(
+        data=RoadFrames(0, 12), recipe=recipe, target=target, effort="standard", out=folder / "out"
+    )
 
 
 @pytest.mark.parametrize(
