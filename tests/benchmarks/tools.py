@@ -19,12 +19,22 @@ import numpy as np
 
 from edgekit.frames import Frames
 from edgekit.process import resident
-from edgekit.recipes import load_recipe
+from edgekit.recipes import Effort, load_recipe, with_effort
 from edgekit.runtime.preprocessing import Preprocessor
 
 
-def edgekit_int8(order: dict[str, str]) -> None:
-    """EdgeKit's plain calibration. Its own check on held-out frames is not part of the others' work: it is left out."""
+def edgekit_quick(order: dict[str, str]) -> None:
+    """EdgeKit's plain calibration: ranges only."""
+    _edgekit(order, "quick")
+
+
+def edgekit_standard(order: dict[str, str]) -> None:
+    """EdgeKit's calibration with all steps of the recipe, selection among them."""
+    _edgekit(order, "standard")
+
+
+def _edgekit(order: dict[str, str], effort: Effort) -> None:
+    """Calibrate. The check on held-out frames is not part of the others' work, and is left out."""
     from edgekit.calibration.pipeline import State, run_steps
     from edgekit.calibration.scales import parameters_of
     from edgekit.graph.clean import at_opset, clean
@@ -34,7 +44,7 @@ def edgekit_int8(order: dict[str, str]) -> None:
     from edgekit.progress import silent
     from edgekit.targets import load_target
 
-    recipe, target = load_recipe(order["recipe"]), load_target(order["target"])
+    recipe, target = with_effort(load_recipe(order["recipe"]), effort), load_target(order["target"])
     model = at_opset(clean(read_model(order["model"]), 17).model, target.scheme.opset)
     placement = place(model, target.scheme)
     prepare = Preprocessor(recipe.preprocessing, tuple(extent or 1 for extent in input_of(model)[1]))
@@ -106,7 +116,8 @@ def _inputs(order: dict[str, str]) -> Iterator[dict[str, np.ndarray]]:
 
 
 TOOLS: dict[str, Callable[[dict[str, str]], None]] = {
-    "edgekit": edgekit_int8,
+    "edgekit": edgekit_quick,
+    "edgekit-standard": edgekit_standard,
     "quantize_static": quantize_static,
     "nncf": nncf_default,
     "nncf-mixed": nncf_mixed,
