@@ -156,7 +156,19 @@ class SelectStep(Strict):
     max_rounds: int = Field(default=8, ge=1)
 
 
-Step = Annotated[ObserveStep | ScaleStep | SelectStep, Field(discriminator="step")]
+class ReconstructStep(Strict):
+    """Learn rounding, activation scales and biases so that the heads come out as in floating point (needs torch)."""
+
+    step: Literal["reconstruct"]
+    unit: Literal["network", "block"] = Field(default="network", description="learned at once")
+    steps: int = Field(default=400, ge=1, description="steps of Adam per unit")
+    frames: int = Field(default=128, ge=1, description="at most so many frames, a part of them held out")
+    focus: bool = Field(default=True, description="Semantic Guided Focus: errors count where lanes are read")
+    select: bool = Field(default=True, description="heads count by how much their error bends lanes")
+    correct_bias: bool = Field(default=True, description="take back mean errors before learning")
+
+
+Step = Annotated[ObserveStep | ScaleStep | SelectStep | ReconstructStep, Field(discriminator="step")]
 
 
 class Recipe(Strict):
@@ -196,9 +208,11 @@ def with_effort(recipe: Recipe, effort: Effort) -> Recipe:
 
 
 def _doubled(step: Step) -> Step:
-    if not isinstance(step, SelectStep):
-        return step
-    return step.model_copy(update={"frames": 2 * step.frames, "max_rounds": 2 * step.max_rounds})
+    if isinstance(step, SelectStep):
+        return step.model_copy(update={"frames": 2 * step.frames, "max_rounds": 2 * step.max_rounds})
+    if isinstance(step, ReconstructStep):
+        return step.model_copy(update={"frames": 2 * step.frames, "steps": 2 * step.steps})
+    return step
 
 
 def load_recipe(name: str | Path) -> Recipe:

@@ -33,6 +33,14 @@ class TensorScheme(Strict):
     symmetric: bool
     granularity: Literal["tensor", "channel"]
     reduce_range: bool = Field(default=False, description="one bit less, where the kernel would saturate")
+    bits: int | None = Field(default=None, ge=2, le=16, description="of the dtype's bits, these; absent: all of them")
+
+    @model_validator(mode="after")
+    def _has_the_bits(self) -> TensorScheme:
+        if self.bits is not None and self.bits > int(self.dtype.lstrip("uint")):
+            message = f"{self.dtype} has fewer than {self.bits} bits"
+            raise ValueError(message)
+        return self
 
 
 class Scheme(Strict):

@@ -31,6 +31,7 @@ def calibrate(
     min_f1: float | None = None,
     effort: Effort = "quick",
     seed: int = 0,
+    resume: bool = False,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Calibration:
@@ -48,6 +49,7 @@ def calibrate(
         effort: "quick" observes and chooses scales; "standard" runs all steps of the recipe, selection among them;
             "max" gives its searches twice the frames and rounds.
         seed: Recorded with the result, and used by every step that draws random numbers.
+        resume: Go on from the checkpoint of a calibration that was broken off; without one, start anew.
         overwrite: Replace an existing calibration.
         progress: Told how far it is.
 
@@ -62,8 +64,11 @@ def calibrate(
         GateError: The calibrated model is worse than a gate allows. The folder is written all the same.
     """
     request = resolve(model, data, target, recipe, out, max_lateral, min_f1, effort, seed)
+    if not resume:
+        request.checkpoint.unlink(missing_ok=True)
     with new_folder(request.folder, overwrite) as folder:
         write_calibration(folder, request, progress)
+    request.checkpoint.unlink(missing_ok=True)
     calibration = Calibration.open(request.folder)
     _raise_failed(calibration)
     return calibration

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from edgekit.frames import FrameSource
 from edgekit.graph.placement import Placement, place
 from edgekit.graph.reference import ReferenceRun
 from edgekit.progress import Progress
-from edgekit.recipes import ObserveStep, Recipe, ScaleStep, SelectStep
+from edgekit.recipes import ObserveStep, Recipe, ReconstructStep, ScaleStep, SelectStep
 from edgekit.runtime.preprocessing import Preprocessor
 from edgekit.targets import Target, list_targets, load_target
 
@@ -41,7 +42,11 @@ class State:
         observations: Histograms, from the observe step on.
         scales: Scales, from the scale step on.
         ranges: The scale step that chose them.
+        integers: Learned integers of weights, from the reconstruct step on; other weights are rounded to nearest.
+        biases: Learned biases, by node.
         records: What steps tell the report, by step.
+        seed: Of every random number.
+        checkpoint: Where long steps keep what they have learned so far; none: nowhere.
     """
 
     model: onnx.ModelProto
@@ -53,7 +58,11 @@ class State:
     observations: Observations = field(default_factory=dict)
     scales: dict[str, TensorScale] = field(default_factory=dict)
     ranges: ScaleStep | None = None
+    integers: dict[str, NDArray[Any]] = field(default_factory=dict)
+    biases: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     records: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    checkpoint: Path | None = None
 
 
 def run_steps(state: State, progress: Progress) -> State:
@@ -110,10 +119,23 @@ def select_nodes(state: State, step: SelectStep, progress: Progress) -> State:
     return replace(state, placement=placement, scales=scales, records=state.records | records)
 
 
+def reconstruct_network(state: State, step: ReconstructStep, progress: Progress) -> State:
+    """Learn rounding, scales and biases."""
+    if not state.scales:
+        raise UsageError(
+            problem="The step 'reconstruct' needs scales.", fix="Put a step 'scale' before it in the recipe."
+        )
+    # Torch takes seconds to import, and no other step needs it.
+    from edgekit.calibration.learn import learn
+
+    return learn(state, step, progress)
+
+
 STEPS: dict[str, Callable[[State, Any, Progress], State]] = {
     "observe": observe_frames,
     "scale": scale_tensors,
     "select": select_nodes,
+    "reconstruct": reconstruct_network,
 }
 
 

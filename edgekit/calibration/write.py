@@ -57,6 +57,11 @@ class Request:
     folder: Path
     seed: int
 
+    @property
+    def checkpoint(self) -> Path:
+        """Where long steps keep what they have learned so far, until the calibration is written."""
+        return self.folder.with_name(f"{self.folder.name}.checkpoint")
+
 
 @dataclass
 class Clock:
@@ -90,8 +95,13 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
     preprocessor = Preprocessor(recipe.preprocessing, shape)
     training, held_out = _split(request.frames)
     with clock.stage("calibrate"):
-        state = run_steps(State(model, target, placement, training, preprocessor, recipe), progress)
-        quantized = write_qdq(model, state.placement, target.scheme, parameters_of(state.scales))
+        first = State(
+            model, target, placement, training, preprocessor, recipe, seed=request.seed, checkpoint=request.checkpoint
+        )
+        state = run_steps(first, progress)
+        quantized = write_qdq(
+            model, state.placement, target.scheme, parameters_of(state.scales), state.integers, state.biases
+        )
     with clock.stage("check"):
         pair = Pair(ReferenceRun(cleaned.model), ReferenceRun(quantized), preprocessor, recipe)
         evaluation = pair.evaluate(held_out, progress)

@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     help="quick: ranges only, seconds. standard: all steps of the recipe, minutes. max: twice the search.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random numbers.")
+@click.option("--resume", is_flag=True, help="Go on from where a calibration was broken off.")
 @overwrite
 @dry_run
 @settings
 @terminal
-def calibrate(terminal: Terminal, /, overwrite: bool, dry_run: bool, **arguments: Any) -> None:
+def calibrate(terminal: Terminal, /, resume: bool, overwrite: bool, dry_run: bool, **arguments: Any) -> None:
     """Quantize a model on frames from the road.
 
     MODEL is an .onnx file with batch 1 and static shapes. Without it, the built-in lane model is quantized on generated
@@ -51,7 +52,7 @@ def calibrate(terminal: Terminal, /, overwrite: bool, dry_run: bool, **arguments
         return
     try:
         with terminal.progress() as progress:
-            calibration = edgekit.calibrate(**arguments, overwrite=overwrite, progress=progress)
+            calibration = edgekit.calibrate(**arguments, resume=resume, overwrite=overwrite, progress=progress)
     except GateError:
         _summary(terminal, edgekit.Calibration.open(request.folder))
         raise

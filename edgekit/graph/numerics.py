@@ -25,7 +25,8 @@ def integer_limits(scheme: TensorScheme) -> tuple[int, int]:
     one bit less, for kernels that add products of two 8-bit numbers in 16 bits.
     """
     info = np.iinfo(scheme.dtype)
-    low, high = int(info.min), int(info.max)
+    unused = info.bits - (scheme.bits or info.bits)
+    low, high = int(info.min) >> unused, int(info.max) >> unused
     if scheme.reduce_range:
         low, high = low // 2, high // 2
     return (-high if scheme.symmetric and low < 0 else low), high

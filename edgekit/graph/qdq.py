@@ -11,9 +11,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edgekit.graph.numerics import quantize
+from edgekit.errors import UsageError
+from edgekit.graph.numerics import integer_limits, quantize
 from edgekit.graph.placement import Placement, QuantizedActivation, QuantizedWeight
-from edgekit.graph.view import GraphView
+from edgekit.graph.view import GraphView, integer_attribute
 from edgekit.targets import Scheme
 
 Array = NDArray[Any]
@@ -39,6 +40,8 @@ def write_qdq(
     placement: Placement,
     scheme: Scheme,
     parameters: Mapping[str, QuantizationParameters],
+    integers: Mapping[str, Array] | None = None,
+    biases: Mapping[str, Array] | None = None,
 ) -> onnx.ModelProto:
     """Return a copy of a cleaned model with Q/DQ pairs as placed.
 
@@ -47,8 +50,15 @@ def write_qdq(
         placement: Which tensors are quantized, and who reads them so.
         scheme: The dtypes.
         parameters: Tensor name to its parameters, for every activation and weight of the placement.
+        integers: Weight name to its integers, where they were chosen; other weights are rounded to nearest.
+        biases: Name of a node with quantized weights to the bias, (output channels,), that replaces its own; a node
+            that has none gets one.
+
+    Raises:
+        UsageError: Integers or a bias belong to no quantized weight, or do not fit it.
     """
-    writer = _Writer(model, scheme, parameters)
+    writer = _Writer(model, scheme, parameters, integers or {}, biases or {})
+    writer.check(placement)
     for weight in placement.weights:
         writer.quantize_weight(weight)
     for activation in placement.activations:
@@ -56,38 +66,103 @@ def write_qdq(
     return writer.finish()
 
 
+def bias_channels(view: GraphView, weight: QuantizedWeight) -> int | None:
+    """Return the length of the bias that a node with quantized weights has or could be given; none where it takes none.
+
+    A MatMul has no place for a bias, and a bias that is computed, or is no plain vector, stays what it is.
+    """
+    node, shape = view.nodes[weight.node], view.constant(weight.tensor).shape
+    if node.op_type == "MatMul":
+        return None
+    groups = integer_attribute(node, "group", 1) if node.op_type == "ConvTranspose" else 1
+    channels = int(shape[weight.axis]) * groups
+    bias = node.input[2] if len(node.input) > 2 else ""
+    if not bias:
+        return channels
+    return channels if view.is_constant(bias) and view.constant(bias).shape == (channels,) else None
+
+
 class _Writer:
     """Collects new nodes and constants, then lays them out in topological order."""
 
     def __init__(
-        self, model: onnx.ModelProto, scheme: Scheme, parameters: Mapping[str, QuantizationParameters]
+        self,
+        model: onnx.ModelProto,
+        scheme: Scheme,
+        parameters: Mapping[str, QuantizationParameters],
+        integers: Mapping[str, Array],
+        biases: Mapping[str, Array],
     ) -> None:
         self._view = GraphView(model)
         self._scheme = scheme
         self._parameters = parameters
+        self._integers = integers
+        self._biases = biases
         self._constants: dict[str, Array] = {}
         self._leading: list[onnx.NodeProto] = []
         self._behind: dict[str, list[onnx.NodeProto]] = {}
         self._inputs: dict[tuple[str, int], str] = {}
 
+    def check(self, placement: Placement) -> None:
+        weights = {weight.tensor: weight for weight in placement.weights}
+        for name, integers in self._integers.items():
+            self._check_integers(name, integers, weights.get(name))
+        nodes = {weight.node: weight for weight in placement.weights}
+        for name, bias in self._biases.items():
+            self._check_bias(name, bias, nodes.get(name))
+
+    def _check_integers(self, name: str, integers: Array, weight: QuantizedWeight | None) -> None:
+        low, high = integer_limits(self._scheme.weights)
+        dtype = self._scheme.weights.dtype
+        shape = None if weight is None else self._view.constant(name).shape
+        fits = integers.shape == shape and integers.dtype == dtype
+        if not fits or (integers.size and (integers.min() < low or integers.max() > high)):
+            extent = f", {integers.min()} to {integers.max()}" if integers.size else ""
+            raise UsageError(
+                problem=f"The integers for '{name}' do not fit the weights that the placement quantizes.",
+                found=f"{integers.dtype} {integers.shape}{extent}; expected {dtype} {shape}, {low} to {high}",
+                fix="Use integers that were learned for this model, placement and scheme.",
+            )
+
+    def _check_bias(self, name: str, bias: Array, weight: QuantizedWeight | None) -> None:
+        channels = None if weight is None else bias_channels(self._view, weight)
+        if channels is None or bias.shape != (channels,):
+            raise UsageError(
+                problem=f"The bias for the node '{name}' does not fit.",
+                found="no quantized node of that name takes one"
+                if channels is None
+                else f"{bias.shape}; ({channels},)",
+                fix="Use biases that were corrected for this model and placement.",
+            )
+
     def quantize_weight(self, weight: QuantizedWeight) -> None:
         values, how = self._view.constant(weight.tensor), self._parameters[weight.tensor]
-        integers = quantize(values, how.scale, how.zero_point, self._scheme.weights, how.axis)
+        integers = self._integers.get(weight.tensor)
+        if integers is None:
+            integers = quantize(values, how.scale, how.zero_point, self._scheme.weights, how.axis)
         self._inputs[weight.node, 1] = self._dequantized(weight.tensor, integers, how)
-        if weight.bias is not None:
-            self._quantize_bias(weight)
+        if weight.node in self._biases:
+            self._replace_bias(weight, np.asarray(self._biases[weight.node], np.float32))
+        elif weight.bias is not None:
+            # One bias may serve several nodes whose inputs differ in scale.
+            self._quantize_bias(weight, f"{weight.node}/{weight.bias}", self._view.constant(weight.bias))
 
-    def _quantize_bias(self, weight: QuantizedWeight) -> None:
-        """Store the bias in int32 with scale = input scale x weight scale: what an 8-bit kernel accumulates in."""
-        assert weight.bias is not None
+    def _replace_bias(self, weight: QuantizedWeight, bias: Array) -> None:
+        name = f"{weight.node}/bias"
+        if self._scheme.bias == "int32":
+            self._quantize_bias(weight, name, bias)
+        else:
+            self._constants[name] = bias
+            self._inputs[weight.node, 2] = name
+
+    def _quantize_bias(self, weight: QuantizedWeight, name: str, bias: Array) -> None:
+        """Store a bias in int32 with scale = input scale x weight scale: what an 8-bit kernel accumulates in."""
         scale = self._parameters[weight.activation].scale * self._parameters[weight.tensor].scale
-        bias = self._view.constant(weight.bias)
         scale = np.broadcast_to(scale, bias.shape).astype(np.float32)
         limits = np.iinfo(np.int32)
         integers = np.clip(np.rint(bias / scale.astype(np.float64)), limits.min, limits.max).astype(np.int32)
         how = QuantizationParameters(scale, np.zeros(bias.shape, np.int32), axis=0)
-        # One bias may serve several nodes whose inputs differ in scale.
-        self._inputs[weight.node, 2] = self._dequantized(f"{weight.node}/{weight.bias}", integers, how)
+        self._inputs[weight.node, 2] = self._dequantized(name, integers, how)
 
     def _dequantized(self, name: str, integers: Array, how: QuantizationParameters) -> str:
         """Store integers as a constant behind a DequantizeLinear; returns the tensor that is read in their place."""
@@ -118,6 +193,8 @@ class _Writer:
         model = onnx.ModelProto()
         model.CopyFrom(self._view.model)
         for node in model.graph.node:
+            if len(node.input) == 2 and (node.name, 2) in self._inputs:
+                node.input.append("")
             for slot, name in enumerate(node.input):
                 node.input[slot] = self._inputs.get((node.name, slot), name)
         nodes = [*self._leading]

@@ -5,7 +5,7 @@
 Every tool quantizes on the same frames, every other one, and is checked on the rest; then the other way round, so that
 every frame is checked once by a model that has not seen it. The reference is the floating-point model in the same
 engine with the same thread. Speeds are medians of interleaved rounds, as a ratio to float32. It needs
-../shared/lanes and takes about a quarter of an hour on two cores; the machine should do nothing else.
+../shared/lanes and takes about ten minutes on two cores; the machine should do nothing else.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ CASES = (
 )
 
 ENGINES = {
-    "openvino": ("intel-cpu-vnni", ("edgekit", "edgekit-standard", "quantize_static", "nncf", "nncf-mixed")),
-    "onnxruntime": ("arm-cortex-a76", ("edgekit", "edgekit-standard", "quantize_static", "nncf-onnx")),
+    "openvino": ("intel-cpu-vnni", ("edgekit", "quantize_static", "nncf", "nncf-mixed")),
+    "onnxruntime": ("arm-cortex-a76", ("edgekit", "quantize_static", "nncf-onnx")),
 }
 
 
@@ -248,7 +248,7 @@ def page(rows: Sequence[Row], processor: str, versions: Mapping[str, str], noise
         "shift of matched lanes in px of the frame, IoU of its masks. Every other frame calibrates, the rest checks;",
         "then the other way round, so that every frame is checked once by a model that has not seen it.",
         "Recall is that of CULane's labelled ego lanes. Speed is the ratio to float32 (explicit f32, never bf16).",
-        "`edgekit` is `--effort quick`, `edgekit-standard` is `--effort standard`: see [the method](method.md).",
+        "`edgekit` is `--effort quick`: ranges and placement alone, without selection and learning.",
         "Time and peak memory are those of a process that only quantizes, on the first half.",
         "",
         "ONNX Runtime runs on this x86 processor here: its results count for ARM, its speed does not.",

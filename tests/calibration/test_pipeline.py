@@ -15,6 +15,7 @@ STEPS = {
     "observe": '[[step]]\nstep = "observe"\n',
     "scale": '[[step]]\nstep = "scale"\nactivations = "min-max"\n',
     "select": '[[step]]\nstep = "select"\nframes = 4\nmax_slowdown = 0.2\nmin_macs_share = 0.7\nmax_rounds = 2\n',
+    "reconstruct": '[[step]]\nstep = "reconstruct"\nsteps = 30\nframes = 12\n',
 }
 
 
@@ -32,6 +33,7 @@ def calibrate(folder: Path, *steps: str, target: str = "jetson-orin") -> edgekit
         (("observe",), "chooses no scales"),
         (("scale",), "needs observations"),
         (("observe", "select"), "needs scales"),
+        (("observe", "reconstruct"), "needs scales"),
     ],
 )
 def test_steps_in_a_wrong_order_say_what_is_missing(tmp_path: Path, steps: tuple[str, ...], message: str) -> None:
@@ -64,3 +66,23 @@ def test_selection_is_the_same_for_the_same_input(tmp_path: Path) -> None:
         results.append(calibrate(tmp_path / name, "observe", "scale", "select"))
     assert results[0].qdq_model.read_bytes() == results[1].qdq_model.read_bytes()
     assert results[0].scales == results[1].scales
+
+
+def test_reconstruction_never_distorts_more_and_is_written(tmp_path: Path) -> None:
+    plain = calibrate(tmp_path, "observe", "scale")
+    (tmp_path / "learned").mkdir()
+    learned = calibrate(tmp_path / "learned", "observe", "scale", "reconstruct")
+    record = learned.report["reconstruction"]
+    assert record["after"] <= record["before"]
+    assert record["history"][0]["distortion"] == record["before"]
+    onnx.checker.check_model(str(learned.qdq_model), full_check=True)
+    changed = [
+        name for name, scale in learned.scales.tensors.items() if scale.scale != plain.scales.tensors[name].scale
+    ]
+    assert all("learned" in learned.scales.tensors[name].method for name in changed)
+    assert not (tmp_path / "learned" / "out.checkpoint").exists()
+    stored = {
+        weight.name: onnx.numpy_helper.to_array(weight) for weight in onnx.load(learned.qdq_model).graph.initializer
+    }
+    for name, scale in learned.scales.tensors.items():
+        assert stored[f"{name}_scale"].reshape(-1).tolist() == list(scale.scale)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from edgekit.calibration.observe import observe
 from edgekit.calibration.scales import TensorScale, choose_scales, parameters_of
+from edgekit.errors import UsageError
 from edgekit.graph.clean import at_opset, clean
 from edgekit.graph.numerics import dequantize
 from edgekit.graph.placement import place
@@ -19,7 +21,7 @@ from edgekit.graph.read import read_model
 from edgekit.graph.reference import ReferenceRun
 from edgekit.recipes import ScaleStep
 from edgekit.targets import Scheme
-from tests.graph.models import joining_net, residual_net
+from tests.graph.models import NetBuilder, joining_net, residual_net
 from tests.graph.schemes import SIGNED, scheme
 
 SHARED = ("MaxPool", "Concat", "Resize")
@@ -121,3 +123,76 @@ def test_real_models_keep_every_rule(shared_lanes: Path, name: str) -> None:
         for group in {one.group for one in placement.activations}:
             members = {scales[one.tensor].scale for one in placement.activations if one.group == group}
             assert len(members) == 1
+
+
+def parts(rules: Scheme, build: object = residual_net) -> tuple[onnx.ModelProto, Any, Any]:
+    model = build()  # type: ignore[operator]
+    placement = place(model, rules)
+    inputs = np.random.default_rng(3).uniform(-1, 1, (4, 1, 3, 16, 16)).astype(np.float32)
+    observations = observe(model, [one.tensor for one in placement.activations], inputs)
+    scales = choose_scales(model, placement, rules, observations, ScaleStep(step="scale", activations="min-max"))
+    return model, placement, parameters_of(scales)
+
+
+def stored_in(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
+
+
+def test_learned_integers_take_the_place_of_rounding_to_nearest() -> None:
+    rules = scheme(opset=17)
+    model, placement, how = parts(rules)
+    nearest = stored_in(write_qdq(model, placement, rules, how))
+    learned = {"first_w": np.clip(nearest["first_w_quantized"] + 1, -127, 127).astype(np.int8)}
+    written = stored_in(write_qdq(model, placement, rules, how, integers=learned))
+    np.testing.assert_array_equal(written["first_w_quantized"], learned["first_w"])
+    np.testing.assert_array_equal(written["second_w_quantized"], nearest["second_w_quantized"])
+
+
+@pytest.mark.parametrize("bias", ["float", "int32"])
+def test_a_bias_replaces_the_node_s_own(bias: str) -> None:
+    rules = scheme(opset=17, bias=bias)
+    model, placement, how = parts(rules)
+    values = np.random.default_rng(5).uniform(-1, 1, (1, 3, 16, 16)).astype(np.float32)
+    own = next(numpy_helper.to_array(one) for one in model.graph.initializer if one.name == "head_b")
+    plain = ReferenceRun(write_qdq(model, placement, rules, how))(values)["head"]
+    moved = write_qdq(model, placement, rules, how, biases={"head_node": own + np.float32([1, 2, 3, 4])})
+    difference = ReferenceRun(moved)(values)["head"] - plain
+    np.testing.assert_allclose(difference.mean(axis=(0, 2, 3)), [1, 2, 3, 4], atol=1e-3)
+
+
+@pytest.mark.parametrize("bias", ["float", "int32"])
+def test_a_node_without_a_bias_gets_one(bias: str) -> None:
+    net = NetBuilder()
+    small = net.model(net.conv("image", (3, 4), "only", bias=False))
+    rules = scheme(opset=17, bias=bias)
+    model, placement, how = parts(rules, lambda: small)
+    values = np.random.default_rng(5).uniform(-1, 1, (1, 3, 16, 16)).astype(np.float32)
+    plain = ReferenceRun(write_qdq(model, placement, rules, how))(values)["only"]
+    given = write_qdq(model, placement, rules, how, biases={"only_node": np.float32([1, -2, 3, 0])})
+    onnx.checker.check_model(given, full_check=True)
+    difference = ReferenceRun(given)(values)["only"] - plain
+    np.testing.assert_allclose(difference.mean(axis=(0, 2, 3)), [1, -2, 3, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "integers"),
+    [
+        ("first_w", np.zeros((8, 8, 3, 2), np.int8)),
+        ("first_w", np.zeros((8, 8, 3, 3), np.int16)),
+        ("first_w", np.full((8, 8, 3, 3), -128, np.int8)),
+        ("no_such_w", np.zeros((8, 8, 3, 3), np.int8)),
+    ],
+)
+def test_integers_that_do_not_fit_are_refused(name: str, integers: np.ndarray) -> None:
+    rules = scheme(opset=17)
+    model, placement, how = parts(rules)
+    with pytest.raises(UsageError, match=f"integers for '{name}'"):
+        write_qdq(model, placement, rules, how, integers={name: integers})
+
+
+@pytest.mark.parametrize(("node", "length"), [("first_node", 7), ("added_node", 8), ("no_such_node", 8)])
+def test_a_bias_that_does_not_fit_is_refused(node: str, length: int) -> None:
+    rules = scheme(opset=17)
+    model, placement, how = parts(rules)
+    with pytest.raises(UsageError, match=f"bias for the node '{node}'"):
+        write_qdq(model, placement, rules, how, biases={node: np.zeros(length, np.float32)})

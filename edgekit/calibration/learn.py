@@ -1,0 +1,89 @@
+"""The recipe's step `reconstruct`: correct biases, then learn rounding, scales and biases under the focus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.calibration.bias import correct_biases
+from edgekit.calibration.distortion import distortion_for
+from edgekit.calibration.focus import FocusOptions, focus_weights
+from edgekit.calibration.judge import Judge
+from edgekit.calibration.learning import Options
+from edgekit.calibration.pipeline import State
+from edgekit.calibration.probe import Probe
+from edgekit.calibration.reconstruct import reconstruct
+from edgekit.calibration.scales import TensorScale, parameters_of
+from edgekit.calibration.simulation import QuantizedModel
+from edgekit.calibration.units import Data
+from edgekit.graph.qdq import QuantizationParameters
+from edgekit.graph.reference import ReferenceRun
+from edgekit.progress import Progress
+from edgekit.recipes import ReconstructStep
+
+CHECK_FRAMES = 16
+
+
+def learn(state: State, step: ReconstructStep, progress: Progress) -> State:
+    """Return the state with learned scales, integer weights and biases; never one that distorts more."""
+    start = QuantizedModel(state.model, state.placement, state.target.scheme, parameters_of(state.scales))
+    corrected = _corrected(state, start, step, progress) if step.correct_bias else start
+    recipe = state.recipe
+    data = Data(
+        state.frames,
+        state.preprocessor,
+        recipe,
+        distortion_for(recipe),
+        (lambda heads: focus_weights(recipe, heads, FocusOptions())) if step.focus else None,
+    )
+    options = Options(
+        unit=step.unit,
+        steps=step.steps,
+        frames=step.frames,
+        select=step.select,
+        check_frames=CHECK_FRAMES,
+        seed=state.seed,
+    )
+    found = reconstruct(corrected, data, options, checkpoint=state.checkpoint, progress=progress)
+    record = {
+        "before": found.before,
+        "after": found.after,
+        "held_out": found.held_out,
+        "biases_corrected": len(corrected.biases),
+        "history": [asdict(check) for check in found.history],
+    }
+    return replace(
+        state,
+        scales={name: _learned(scale, found.result.parameters[name]) for name, scale in state.scales.items()},
+        integers=dict(found.result.integers),
+        biases=dict(found.result.biases),
+        records=state.records | {"reconstruction": record},
+    )
+
+
+def _corrected(state: State, start: QuantizedModel, step: ReconstructStep, progress: Progress) -> QuantizedModel:
+    frames = state.frames.spread(step.frames)
+
+    def inputs() -> Iterator[NDArray[np.float32]]:
+        for index, frame in enumerate(frames):
+            yield state.preprocessor(frame.pixels)
+            progress("correct biases", index + 1, len(frames))
+
+    few = state.frames.spread(CHECK_FRAMES)
+    probe = Probe(ReferenceRun(state.model), few, state.preprocessor, state.recipe, distortion_for(state.recipe))
+    judge = Judge(probe, ReferenceRun(start.qdq()))
+    return correct_biases(start, inputs, judge, judge.start).result
+
+
+def _learned(scale: TensorScale, how: QuantizationParameters) -> TensorScale:
+    values: Mapping[str, Any] = {
+        "scale": tuple(np.atleast_1d(how.scale).tolist()),
+        "zero_point": tuple(np.atleast_1d(how.zero_point).tolist()),
+    }
+    if values["scale"] == scale.scale and values["zero_point"] == scale.zero_point:
+        return scale
+    return scale.model_copy(update={**values, "method": f"{scale.method}, then learned"})
