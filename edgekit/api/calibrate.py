@@ -64,9 +64,9 @@ def calibrate(
         GateError: The calibrated model is worse than a gate allows. The folder is written all the same.
     """
     request = resolve(model, data, target, recipe, out, max_lateral, min_f1, effort, seed)
-    if not resume:
-        request.checkpoint.unlink(missing_ok=True)
     with new_folder(request.folder, overwrite) as folder:
+        if not resume:
+            request.checkpoint.unlink(missing_ok=True)
         write_calibration(folder, request, progress)
     request.checkpoint.unlink(missing_ok=True)
     calibration = Calibration.open(request.folder)

@@ -67,7 +67,7 @@ class Options:
     rounding_rate: float = 3e-3
     scale_rate: float = 5e-3
     bias_rate: float = 5e-3
-    drop: float = 0.5
+    drop: float = 0.0
     regularization: float = 1.0
     warm_up: float = 0.2
     frames: int = 128
