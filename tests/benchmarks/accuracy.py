@@ -41,7 +41,7 @@ from edgekit.tasks.lanes.metrics import read_lines, recall
 ROOT = Path(__file__).resolve().parents[2]
 LANES = ROOT.parent / "shared" / "lanes"
 THREADS = 1
-SECONDS_PER_ENGINE = 12.0
+SECONDS_PER_ENGINE = 6.0
 
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
