@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import weakref
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -206,6 +207,8 @@ def _of_archive(path: Path) -> Frames:
             return None
         return np.frombuffer(data, np.uint8).reshape(shape[1:]) if len(data) == size else None
 
+    # Not left to the garbage collector, which may warn of an open file that other garbage refers to.
+    weakref.finalize(read, stream.close)
     names = [f"{path.name}[{index}]" for index in range(shape[0])]
     return Frames(names, read, lambda indices: _digest_of_part(path, indices))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgekit.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 MARKER = ".edgekit"
 """A file in every folder made here. Only a folder that has it is ever replaced: `-o ~ --overwrite` costs no home."""
@@ -54,7 +60,8 @@ def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """Give an empty folder beside `path` to fill, and rename it to `path` when the block ends well.
 
     Missing parents are made. With `overwrite`, an older result is removed only after that. After any exception,
-    Ctrl-C too, everything is as it was before.
+    Ctrl-C too, everything is as it was before. What a killed process could not take back, the next one for the same
+    `path` does.
 
     Raises:
         OutputError: The folder exists and `overwrite` is false, it was not made by EdgeKit, or it cannot be written.
@@ -62,11 +69,12 @@ def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     final = Path(os.path.realpath(path))
     with _draft_beside(final) as draft:
         _check_folder(final, overwrite)
+        _remove_abandoned(final)
         draft.mkdir()
-        (draft / MARKER).write_text("Made by EdgeKit, which replaces this folder when told to overwrite it.\n")
-        yield draft
-        _check_folder(final, overwrite)
-        _swap(draft, final)
+        with _in_use(draft):
+            yield draft
+            _check_folder(final, overwrite)
+            _swap(draft, final)
 
 
 def _check_file(path: Path, overwrite: bool) -> None:
@@ -119,6 +127,35 @@ def _draft_beside(final: Path) -> Iterator[Path]:
                 fix=_FIX.get(error.errno or 0, "Choose another path."),
             ) from error
         raise
+
+
+@contextmanager
+def _in_use(draft: Path) -> Iterator[None]:
+    """Mark a folder as ours, and hold a lock on the mark, which the system lets go of when this process is killed."""
+    unlocked, marker = draft / f"{MARKER}.new", draft / MARKER
+    with unlocked.open("w", encoding="utf-8") as stream:
+        stream.write("Made by EdgeKit, which replaces this folder when told to overwrite it.\n")
+        stream.flush()
+        if fcntl is not None:
+            with suppress(OSError):  # some network drives have no locks
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            unlocked.rename(marker)
+            yield
+    if fcntl is None:
+        unlocked.rename(marker)
+        yield
+
+
+def _remove_abandoned(final: Path) -> None:
+    """Remove drafts of a folder whose process was killed. Without locks there is no telling, so nothing is removed."""
+    if fcntl is None:
+        return
+    name = re.compile(rf"\.{re.escape(final.stem[:64])}\.[0-9a-f]{{8}}{re.escape(final.suffix)}")
+    with suppress(PermissionError):
+        for draft in [path for path in final.parent.iterdir() if name.fullmatch(path.name)]:
+            with suppress(OSError), (draft / MARKER).open() as marker:
+                fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(draft)
 
 
 def _swap(draft: Path, final: Path) -> None:

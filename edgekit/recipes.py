@@ -15,6 +15,7 @@ Role = Literal["confidence", "geometry", "offset", "embedding", "existence", "ma
 RangeMethod = Literal["min-max", "percentile", "mse", "entropy"]
 Triple = tuple[float, float, float]
 Effort = Literal["quick", "standard", "max"]
+Bits = Literal["w8a8", "w4a8", "w4a4"]
 
 
 class Preprocessing(Strict):
@@ -130,6 +131,13 @@ class Gates(Strict):
     min_sqnr_db: float | None = None
 
 
+class EqualizeStep(Strict):
+    """Scale channels so that 8 bit serves them all alike, and put pixels on the grid: the network computes the same."""
+
+    step: Literal["equalize"]
+    frames: int = Field(default=24, ge=1, description="at most so many frames, half of them to check the result")
+
+
 class ObserveStep(Strict):
     """Run the floating-point model over the frames and collect a histogram of every activation."""
 
@@ -143,6 +151,7 @@ class ScaleStep(Strict):
     step: Literal["scale"]
     activations: RangeMethod = "mse"
     weights: Literal["min-max", "mse"] = "min-max"
+    narrow_weights: Literal["min-max", "mse"] = Field(default="mse", description="of weights with less than 8 bit")
     percentile: float = Field(default=99.99, gt=50, le=100)
 
 
@@ -161,14 +170,14 @@ class ReconstructStep(Strict):
 
     step: Literal["reconstruct"]
     unit: Literal["network", "block"] = Field(default="network", description="learned at once")
-    steps: int = Field(default=400, ge=1, description="steps of Adam per unit")
+    steps: int = Field(default=120, ge=1, description="steps of Adam per unit")
     frames: int = Field(default=128, ge=1, description="at most so many frames, a part of them held out")
     focus: bool = Field(default=True, description="Semantic Guided Focus: errors count where lanes are read")
     select: bool = Field(default=True, description="heads count by how much their error bends lanes")
     correct_bias: bool = Field(default=True, description="take back mean errors before learning")
 
 
-Step = Annotated[ObserveStep | ScaleStep | SelectStep | ReconstructStep, Field(discriminator="step")]
+Step = Annotated[EqualizeStep | ObserveStep | ScaleStep | SelectStep | ReconstructStep, Field(discriminator="step")]
 
 
 class Recipe(Strict):

@@ -32,6 +32,7 @@ class TensorScheme(Strict):
     dtype: Literal["int8", "uint8", "int16", "uint16"]
     symmetric: bool
     granularity: Literal["tensor", "channel"]
+    narrow_range: bool = Field(default=False, description="without the lowest integer: both signs reach equally far")
     reduce_range: bool = Field(default=False, description="one bit less, where the kernel would saturate")
     bits: int | None = Field(default=None, ge=2, le=16, description="of the dtype's bits, these; absent: all of them")
 

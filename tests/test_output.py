@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -146,6 +150,30 @@ class TestNewFolder:
             (draft / "deep" / "a").write_bytes(b"half")
             raise failure
         assert tree(tmp_path) == []
+
+    def test_what_a_killed_process_left_is_removed_by_the_next_and_what_a_living_one_fills_is_not(
+        self, tmp_path: Path
+    ) -> None:
+        code = f"""
+            import os, signal
+            from edgekit.output import new_folder
+            with new_folder({str(tmp_path / "result")!r}) as draft:
+                (draft / "half.txt").write_text("half")
+                os.kill(os.getpid(), signal.SIGKILL)
+        """
+        killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)])
+        assert killed.returncode == -signal.SIGKILL
+        assert any(name.endswith("half.txt") for name in tree(tmp_path))
+        with new_folder(tmp_path / "result") as one:
+            assert not any(name.endswith("half.txt") for name in tree(tmp_path))
+            (one / "one.txt").write_text("one")
+            with pytest.raises(ValueError), new_folder(tmp_path / "result"):
+                raise ValueError
+            with new_folder(tmp_path / "other") as other:
+                (other / "two.txt").write_text("two")
+        assert tree(tmp_path) == sorted(
+            ["result", f"result/{MARKER}", "result/one.txt", "other", f"other/{MARKER}", "other/two.txt"]
+        )
 
     def test_existing_folder_is_refused_before_any_work(self, tmp_path: Path) -> None:
         (tmp_path / "result").mkdir()

@@ -73,7 +73,7 @@ def test_the_families_that_are_promised_are_shipped() -> None:
 def test_every_shipped_recipe_loads_and_can_be_decoded(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
-    assert [step.step for step in recipe.step][:2] == ["observe", "scale"]
+    assert [step.step for step in recipe.step][:3] == ["equalize", "observe", "scale"]
     assert callable(task_for(recipe).decode)
 
 

@@ -12,7 +12,7 @@ from edgekit.frames import Frames, FrameSource
 from edgekit.graph.read import read_model
 from edgekit.output import new_folder
 from edgekit.progress import Progress, silent
-from edgekit.recipes import Effort, Recipe, load_recipe, with_effort
+from edgekit.recipes import Bits, Effort, Recipe, load_recipe, with_effort
 from edgekit.reference import model_path
 from edgekit.resources import shipped_names
 from edgekit.targets import load_target
@@ -30,12 +30,13 @@ def calibrate(
     max_lateral: float | None = None,
     min_f1: float | None = None,
     effort: Effort = "quick",
+    bits: Bits = "w8a8",
     seed: int = 0,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Calibration:
-    """Calibrate a trained model to INT8 for a target.
+    """Calibrate a trained model to INT8 for a target, or see what 4 bit would make of it.
 
     Args:
         model: An .onnx file; none for the built-in reference lane network.
@@ -48,6 +49,8 @@ def calibrate(
         min_f1: Gate: least F1 against the floating-point model's lanes; none: the recipe's.
         effort: "quick" observes and chooses scales; "standard" runs all steps of the recipe, selection among them;
             "max" gives its searches twice the frames and rounds.
+        bits: Bits of weights and activations. Fewer than 8 are simulated under the target's rules, the first and the
+            last layers left at 8 bit: no shipped target runs them, and `compile` refuses the result.
         seed: Recorded with the result, and used by every step that draws random numbers.
         resume: Go on from the checkpoint of a calibration that was broken off; without one, start anew.
         overwrite: Replace an existing calibration.
@@ -63,7 +66,7 @@ def calibrate(
         OutputError: The folder exists, or cannot be written.
         GateError: The calibrated model is worse than a gate allows. The folder is written all the same.
     """
-    request = resolve(model, data, target, recipe, out, max_lateral, min_f1, effort, seed)
+    request = resolve(model, data, target, recipe, out, max_lateral, min_f1, effort, bits, seed)
     with new_folder(request.folder, overwrite) as folder:
         if not resume:
             request.checkpoint.unlink(missing_ok=True)
@@ -83,6 +86,7 @@ def resolve(
     max_lateral: float | None,
     min_f1: float | None,
     effort: Effort,
+    bits: Bits,
     seed: int,
 ) -> Request:
     """Find everything that a calibration needs, before any long work starts.
@@ -105,6 +109,7 @@ def resolve(
         target=board,
         folder=Path(out) if out is not None else Path("build") / f"{_stem(model)}-{board.name}",
         seed=seed,
+        bits=bits,
     )
 
 
@@ -156,6 +161,13 @@ def _raise_failed(calibration: Calibration) -> None:
             f"the gate is {gate['limit']:g}"
             for gate in failed
         ]
+        if all(gate["value"] is None for gate in failed):
+            raise GateError(
+                problem="The calibrated model could not be held to a gate.",
+                found="; ".join(texts),
+                fix="Neither model finds anything to compare in the frames that were checked. Give frames in which the "
+                "floating-point model finds lanes, and check the recipe's preprocessing and threshold.",
+            )
         raise GateError(
             problem="The calibrated model is worse than a gate allows.",
             found="; ".join(texts),

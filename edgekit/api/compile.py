@@ -34,9 +34,10 @@ from edgekit.bundle import (
     arrays_bytes,
     fill_bundle,
 )
+from edgekit.calibration import artifact
 from edgekit.calibration.artifact import Calibration, GoldenInput
 from edgekit.calibration.requantize import requantize
-from edgekit.errors import ArtifactError, ModelError
+from edgekit.errors import ArtifactError, ModelError, UsageError
 from edgekit.output import new_file
 from edgekit.progress import Progress, silent
 from edgekit.runtime.preprocessing import Preprocessor
@@ -98,7 +99,7 @@ def compile(
         progress: Told how far it is.
 
     Raises:
-        UsageError: There is no such target.
+        UsageError: There is no such target, or the calibration simulates fewer bits than any target runs.
         ArtifactError: The calibration is damaged, or does not serve the target.
         TargetError: The engine is not installed.
         ModelError: The engine does not accept the model, or miscomputes it.
@@ -106,6 +107,7 @@ def compile(
     """
     opened = calibration if isinstance(calibration, Calibration) else Calibration.open(calibration)
     board = opened.target if target is None else load_target(target)
+    _require_runnable(opened)
     with new_file(out, overwrite) as draft:
         progress("compile", 0, 3)
         model, scales = _quantized(opened, board)
@@ -117,6 +119,17 @@ def compile(
         filled = fill_bundle(draft, manifest, members)
         progress("compile", 3, 3)
     return Bundle(Path(out), filled)
+
+
+def _require_runnable(calibration: Calibration) -> None:
+    bits = calibration.scales.provenance.bits
+    if bits != "w8a8":
+        raise UsageError(
+            problem=f"{calibration.folder} is a simulation, which no shipped target runs.",
+            found=f"a calibration with --bits {bits}",
+            fix=f"Calibrate with 8 bit: edgekit calibrate --target {calibration.target.name} --bits w8a8. "
+            f"What {bits} makes of the lanes is told by {artifact.REPORT} there.",
+        )
 
 
 def _quantized(calibration: Calibration, board: Target) -> tuple[bytes, bytes]:

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgekit.calibration.evaluate import Run
 from edgekit.calibration.judge import Verdict
 from edgekit.calibration.simulation import QuantizedModel, bias_of
-from edgekit.errors import DataError
+from edgekit.errors import DataError, ModelError
 from edgekit.graph.clean import opset_of
 from edgekit.graph.placement import QuantizedWeight
 from edgekit.graph.qdq import bias_channels
@@ -46,7 +46,7 @@ class Correction:
 def correct_biases(
     start: QuantizedModel, inputs: Inputs, judge: Callable[[Run], Verdict], before: Verdict, rounds: int = 2
 ) -> Correction:
-    """Correct biases, round by round as long as that helps; never to more distortion than before.
+    """Correct biases, round by round as long as that helps; never to measurably more distortion than before.
 
     In one pass, per channel, the mean difference is measured between each quantized node's result and what the node
     would make in floating point of the same input. Only the node's own error is in it: what the nodes before it pass on
@@ -64,6 +64,7 @@ def correct_biases(
 
     Raises:
         DataError: There is no input.
+        ModelError: A node's result is NaN or infinite on one of them.
     """
     view = GraphView(start.model)
     weights = [weight for weight in start.placement.weights if bias_channels(view, weight) is not None]
@@ -76,7 +77,7 @@ def correct_biases(
         }
         corrected = start.with_biases(biases)
         verdict = judge(ReferenceRun(corrected.qdq()))
-        if not verdict.improves_on(found.verdict, before):
+        if not verdict.improves_on(found.verdict):
             break
         found = Correction(corrected, verdict, number)
     return found
@@ -99,6 +100,12 @@ def _mean_errors(
         count += 1
         for node in sums:
             sums[node] += errors[f"{node}/mean_error"]
+            if not np.isfinite(sums[node]).all():
+                raise ModelError(
+                    problem=f"The result of the node '{node}' is not finite.",
+                    found=f"on calibration frame {count}",
+                    fix="Leave out the frame if it shows no road; otherwise check the recipe's preprocessing.",
+                )
     if not count:
         raise DataError(problem="There is no frame to correct biases on.", fix="Give at least one readable frame.")
     return {node: total / count for node, total in sums.items()}

@@ -19,6 +19,7 @@ from edgekit.runtime.preprocessing import Preprocessor
 from edgekit.runtime.session import heads_of
 from edgekit.tasks import task_for
 from edgekit.tasks.base import Agreement, Scene
+from edgekit.tasks.heads import on_frame
 
 Run = Callable[[NDArray[np.float32]], Mapping[str, NDArray[Any]]]
 
@@ -111,7 +112,10 @@ class Pair:
         """Return what the floating-point and the quantized model see in a frame."""
         values = self._preprocessor(frame.pixels)
         geometry = self._preprocessor.geometry((frame.pixels.shape[0], frame.pixels.shape[1]))
-        reference, candidate = (self._task.decode(_heads(run(values), self._recipe), geometry) for run in self._runs)
+        with on_frame(frame.name):
+            reference, candidate = (
+                self._task.decode(_heads(run(values), self._recipe), geometry) for run in self._runs
+            )
         return reference, candidate
 
     def evaluate(self, frames: FrameSource, progress: Progress = silent) -> Evaluation:

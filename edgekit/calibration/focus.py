@@ -29,6 +29,12 @@ from edgekit.schema import Strict
 from edgekit.tasks.heads import decoder_of, head_with, heads_with, read_head
 from edgekit.tasks.lanes.task import softmax
 
+RIVAL_MARGIN = 1.0
+"""Logits: a score that is behind the greatest by this counts 1 / e of it."""
+
+THRESHOLD_MARGIN = 0.25
+"""A probability this far from its threshold counts half as much as one that is level with it."""
+
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 Heads = Mapping[str, NDArray[Any]]
@@ -48,8 +54,8 @@ class FocusOptions(Strict):
     """
 
     kind: Literal["hard", "soft", "floor"] = "floor"
-    alpha: float = Field(default=0.1, ge=0, le=1, description="share of the weight that `floor` spreads evenly")
-    background: float = Field(default=0.5, gt=0, le=1, description="share that a confidence head spreads evenly")
+    alpha: float = Field(default=0.02, ge=0, le=1, description="share of the weight that `floor` spreads evenly")
+    background: float = Field(default=0.25, gt=0, le=1, description="share that a confidence head spreads evenly")
     dilation: int = Field(default=1, ge=0, description="cells or px by which a foreground grows: lanes may move")
 
 
@@ -137,7 +143,10 @@ def _curve(recipe: Recipe, heads: Heads, dilation: int) -> dict[str, _Foreground
 
 
 def _row_anchor(recipe: Recipe, heads: Heads, dilation: int) -> dict[str, _Foreground]:
-    """Rows with a lane count, in the columns about the winning one, and in those that might win in its place."""
+    """Rows with a lane count, in the columns about the winning one, and in those that might win in its place.
+
+    Whether a row has a lane is another head's business, and there what counts is how near it is to the threshold.
+    """
     decoder = decoder_of(recipe, RowAnchorDecoder)
     confidence = head_with(recipe, "confidence")
     if decoder.style == "background-column":
@@ -152,8 +161,8 @@ def _row_anchor(recipe: Recipe, heads: Heads, dilation: int) -> dict[str, _Foreg
     columns = np.maximum(winning, _rivals(scores, axis=2))
     place = _Foreground(winning & there, winning * exists)
     return {
-        existence: _Foreground(there, exists, confidence=True),
-        confidence: _Foreground(place.read, columns * exists, confidence=True),
+        existence: _Foreground(there, _undecided(exists, decoder.threshold), confidence=True),
+        confidence: _Foreground(place.read, columns * exists),
         **{name: place for name in heads_with(recipe, "offset")},
     }
 
@@ -178,9 +187,15 @@ def _winning(scores: Floats, axis: int, dilation: int) -> Bools:
 
 
 def _rivals(scores: Floats, axis: int) -> Floats:
-    """Return how near every score comes to the greatest along an axis, as odds: 1 where quantization may swap them."""
-    odds: Floats = np.exp(scores - scores.max(axis=axis, keepdims=True))
+    """Return how near every score comes to the greatest along an axis: 1 where quantization may swap them."""
+    odds: Floats = np.exp((scores - scores.max(axis=axis, keepdims=True)) / RIVAL_MARGIN)
     return odds
+
+
+def _undecided(values: Floats, threshold: float) -> Floats:
+    """Return how near values come to a threshold, from 1 there to next to nothing: errors beyond it change nothing."""
+    near: Floats = 1.0 / (1.0 + ((values - threshold) / THRESHOLD_MARGIN) ** 2)
+    return near
 
 
 def _line_anchor(recipe: Recipe, heads: Heads, dilation: int) -> dict[str, _Foreground]:
@@ -219,7 +234,9 @@ def _keypoint(recipe: Recipe, heads: Heads, dilation: int) -> dict[str, _Foregro
     read = certainty > decoder.threshold
     around = _Foreground(_dilate(read, dilation), _dilate(certainty, dilation))
     described = [head_with(recipe, "offset"), head_with(recipe, "embedding")]
-    return {confidence: _Foreground(read, certainty, confidence=True), **{name: around for name in described}}
+    # Of cells, nearly all lie far below the threshold: however little each counted, together they would count most.
+    decisive = certainty * _undecided(certainty, decoder.threshold)
+    return {confidence: _Foreground(read, decisive, confidence=True), **{name: around for name in described}}
 
 
 def _segmentation(recipe: Recipe, heads: Heads, dilation: int) -> dict[str, _Foreground]:

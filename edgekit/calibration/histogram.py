@@ -20,6 +20,15 @@ LARGEST_SAMPLE = 1 << 17
 
 
 @dataclass(frozen=True)
+class Grid:
+    """A grid that all values of a tensor are known to lie on, seen or not: step * k, for k from first to last."""
+
+    step: float
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
 class Histogram:
     """How the values of one tensor are distributed.
 
@@ -29,6 +38,7 @@ class Histogram:
         low: Smallest value seen, exact.
         high: Largest value seen, exact.
         batches: Arrays added.
+        grid: Where all values lie, if that is known, as of camera pixels.
     """
 
     counts: NDArray[np.int64]
@@ -36,6 +46,7 @@ class Histogram:
     low: float
     high: float
     batches: int
+    grid: Grid | None = None
 
     @classmethod
     def empty(cls) -> Histogram:
@@ -74,7 +85,7 @@ class Histogram:
         # A power of two scales without rounding, so bin edges are exact.
         bins = np.floor(sample * np.float32(math.ldexp(1.0, -exponent))).astype(np.int32)
         counts = self._counts_at(exponent) + np.bincount(bins + HALF, minlength=BINS)
-        return Histogram(counts, exponent, min(self.low, low), max(self.high, high), self.batches + 1)
+        return Histogram(counts, exponent, min(self.low, low), max(self.high, high), self.batches + 1, self.grid)
 
     def merge(self, other: Histogram) -> Histogram:
         """Return the histogram of both sets of values."""
@@ -85,6 +96,7 @@ class Histogram:
             min(self.low, other.low),
             max(self.high, other.high),
             self.batches + other.batches,
+            self.grid if self.grid == other.grid else None,
         )
 
     def clipped_share(self, low: float, high: float) -> float:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from edgekit.calibration.evaluate import Run
 from edgekit.calibration.probe import Probe, expected
 
-PRIOR_FRAMES = 8
-"""What the heads' noise lets one expect counts as much as the distortion measured on so many frames."""
+PRIOR_FRAMES = 64
+"""What the heads' noise lets one expect counts as much as the distortion measured on so many frames: a lane that comes
+or goes on one frame moves the mean of a dozen by more than any learning does."""
 
 
 @dataclass(frozen=True)
@@ -18,14 +23,16 @@ class Verdict:
     Attributes:
         distortion: Its mean distortion on the held-out frames.
         score: That, and what its heads' noise lets one expect, weighted n to PRIOR_FRAMES for n frames.
+        excess: By how much its distortion exceeds the start's, frame by frame, beyond one standard error of that.
     """
 
     distortion: float
     score: float
+    excess: float = 0.0
 
-    def improves_on(self, best: Verdict, start: Verdict) -> bool:
-        """Say whether it is the better choice: less score than the best so far, no more distortion than the start."""
-        return self.score < best.score and self.distortion <= start.distortion
+    def improves_on(self, best: Verdict) -> bool:
+        """Say whether it is the better choice: less score than the best so far, not measurably worse than the start."""
+        return self.score < best.score and self.excess <= 0.0
 
 
 class Judge:
@@ -51,7 +58,11 @@ class Judge:
         reading = self._probe.read(run)
         count = len(reading.distortion)
         prior = PRIOR_FRAMES * expected(reading, self._first, self._shares)
-        return Verdict(reading.mean, (count * reading.mean + prior) / (count + PRIOR_FRAMES))
+        return Verdict(
+            distortion=reading.mean,
+            score=(count * reading.mean + prior) / (count + PRIOR_FRAMES),
+            excess=_excess(reading.distortion, self._first.distortion),
+        )
 
     def sensitivities(self, run: Run) -> dict[str, float]:
         """Return, by head, the mean distortion when that head alone is the quantized network's."""
@@ -62,3 +73,10 @@ class Judge:
             for name in sums:
                 sums[name] += self._probe.distortion(sample, {**sample.heads, name: heads[name]})
         return {name: total / len(samples) for name, total in sums.items()}
+
+
+def _excess(found: Sequence[float], start: Sequence[float]) -> float:
+    """Return the mean difference of paired values less its standard error; of one pair, the difference."""
+    differences = np.subtract(found, start)
+    error = differences.std(ddof=1) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
+    return float(differences.mean() - error)

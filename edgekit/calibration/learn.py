@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from edgekit.calibration.bias import correct_biases
 from edgekit.calibration.distortion import distortion_for
-from edgekit.calibration.focus import FocusOptions, focus_weights
+from edgekit.calibration.focus import FocusOptions
 from edgekit.calibration.judge import Judge
-from edgekit.calibration.learning import Options
+from edgekit.calibration.learning import FEW_LEVELS, Options
 from edgekit.calibration.pipeline import State
 from edgekit.calibration.probe import Probe
+from edgekit.calibration.readout import focus_on
 from edgekit.calibration.reconstruct import reconstruct
-from edgekit.calibration.scales import TensorScale, parameters_of
+from edgekit.calibration.scales import EXACT, TensorScale, parameters_of
 from edgekit.calibration.simulation import QuantizedModel
 from edgekit.calibration.units import Data
 from edgekit.graph.qdq import QuantizationParameters
@@ -29,8 +30,15 @@ CHECK_FRAMES = 16
 
 
 def learn(state: State, step: ReconstructStep, progress: Progress) -> State:
-    """Return the state with learned scales, integer weights and biases; never one that distorts more."""
-    start = QuantizedModel(state.model, state.placement, state.target.scheme, parameters_of(state.scales))
+    """Return the state with learned scales, integer weights and biases; never one that distorts measurably more."""
+    start = QuantizedModel(
+        state.model,
+        state.placement,
+        state.target.scheme,
+        parameters_of(state.scales),
+        grids=state.grids,
+        pinned=frozenset(scale.group for scale in state.scales.values() if scale.method == EXACT),
+    )
     corrected = _corrected(state, start, step, progress) if step.correct_bias else start
     recipe = state.recipe
     data = Data(
@@ -38,9 +46,10 @@ def learn(state: State, step: ReconstructStep, progress: Progress) -> State:
         state.preprocessor,
         recipe,
         distortion_for(recipe),
-        (lambda heads: focus_weights(recipe, heads, FocusOptions())) if step.focus else None,
+        (lambda heads: focus_on(recipe, heads, FocusOptions())) if step.focus else None,
     )
     options = Options(
+        **(FEW_LEVELS if state.grids else {}),
         unit=step.unit,
         steps=step.steps,
         frames=step.frames,

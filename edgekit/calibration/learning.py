@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -60,8 +60,8 @@ class Options:
 
     unit: Literal["network", "block"] = "network"
     blocks: int = 8
-    steps: int = 400
-    accumulate: int = 2
+    steps: int = 120
+    accumulate: int = 4
     learn: tuple[Kind, ...] = ("rounding", "scale", "bias")
     rounding: Literal["straight", "soft"] = "straight"
     rounding_rate: float = 3e-3
@@ -73,14 +73,18 @@ class Options:
     frames: int = 128
     hold_out: int = 4
     check_frames: int = 16
-    check_every: int = 25
+    check_every: int = 20
     patience: int = 6
     select: bool = True
-    sensitivity_every: int = 100
+    sensitivity_every: int = 40
     sensitivity_frames: int = 8
     floor: float = 0.1
-    checkpoint_every: int = 50
+    checkpoint_every: int = 20
     seed: int = 0
+
+
+FEW_LEVELS: dict[str, Any] = {"rounding_rate": 5e-3, "scale_rate": 2e-2, "bias_rate": 1e-2, "drop": 0.5}
+"""Options for grids of 4 bit: a step of the grid's end is a sixteenth of the range there, not a 256th."""
 
 
 @dataclass(frozen=True)

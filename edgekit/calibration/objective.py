@@ -7,31 +7,50 @@ estimated anew while one learns and interpolated between estimates.
     L   = sum over heads k of  w_k L_k / K
     L_k = mean over elements p of  m_k(p) (o_k(p) - q_k(p))^2  /  P_k
 
-with the focus m_k (mean 1), the floating-point output o_k, the quantized one q_k, and the head's power P_k, the mean
-of m_k o_k^2 over all samples, which makes heads of different units comparable.
+with the focus m_k (mean 1), the floating-point output o_k and the quantized one q_k. P_k makes heads of different
+units comparable: of a network it is the head's error before anything was learned, so that every head begins with 1; of
+a block its power. Where elements act together, the square is that of what is read of them
+(`edgekit.calibration.readout`).
+
+The weights w_k follow the sensitivities S_k, the distortion when head k alone is the quantized network's. Distortion
+grows like the root of a head's error, S_k sqrt(L_k) near the start, and S_k is what its slope in L_k is proportional
+to: the weighted sum falls as the distortion does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from edgekit.calibration.readout import Readout
 from edgekit.calibration.samples import SampleFile
 
-TARGET, FOCUS = "target/", "focus/"
-"""Names in a sample: what an output should be, and how much each of its elements counts."""
+TARGET, FOCUS, ROWS, AXIS = "target/", "focus/", "rows/", "axis/"
+"""Names in a sample: what an output should be; how much each of its elements counts, or the map that says so, and the
+axis that it maps."""
 
 LEAST_POWER = 1e-12
 
 
+def stored_focus(output: str, focus: NDArray[Any] | Readout) -> dict[str, NDArray[Any]]:
+    """Return what a sample holds of an output's focus."""
+    if isinstance(focus, Readout):
+        return {ROWS + output: focus.rows, AXIS + output: np.array(focus.axis)}
+    return {FOCUS + output: focus}
+
+
 def powers(samples: SampleFile, outputs: tuple[str, ...]) -> dict[str, float]:
-    """Return the focused mean square of every output over all samples."""
+    """Return the focused mean square of every output over all samples; 1 where a readout has units of its own."""
     sums = dict.fromkeys(outputs, 0.0)
     for index in range(len(samples)):
         sample = samples.read(index)
         for name in outputs:
-            sums[name] += float(_weighted(sample, name, sample[TARGET + name].square()))
+            known = ROWS + name in sample
+            sums[name] += 1.0 if known else float(_weighted(sample, name, sample[TARGET + name]))
     return {name: max(total / max(len(samples), 1), LEAST_POWER) for name, total in sums.items()}
 
 
@@ -40,8 +59,7 @@ def errors(
 ) -> dict[str, torch.Tensor]:
     """Return L_k by output: 0 where the quantized network does what the floating-point one does."""
     return {
-        name: _weighted(sample, name, (results[name] - sample[TARGET + name]).square()) / value
-        for name, value in power.items()
+        name: _weighted(sample, name, results[name] - sample[TARGET + name]) / value for name, value in power.items()
     }
 
 
@@ -78,5 +96,9 @@ def interpolated(estimates: list[dict[str, float]], since: float) -> dict[str, f
 
 
 def _weighted(sample: Mapping[str, torch.Tensor], name: str, values: torch.Tensor) -> torch.Tensor:
+    """Return the mean square of values, each counted as the focus says."""
+    if ROWS + name in sample:
+        elements = values.movedim(int(sample[AXIS + name]), -1)
+        return torch.einsum("...rp,...p->...r", sample[ROWS + name], elements).square().mean()
     focus = sample.get(FOCUS + name)
-    return values.mean() if focus is None else (focus * values).mean()
+    return values.square().mean() if focus is None else (focus * values.square()).mean()

@@ -10,14 +10,19 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgekit.calibration.histogram import Histogram
+from edgekit.calibration.histogram import Grid, Histogram
 from edgekit.errors import ArtifactError, DataError, ModelError
 from edgekit.graph.reference import ReferenceRun
 
 Observations = dict[str, Histogram]
 
 
-def observe(model: onnx.ModelProto, tensors: Sequence[str], inputs: Iterable[NDArray[np.float32]]) -> Observations:
+def observe(
+    model: onnx.ModelProto,
+    tensors: Sequence[str],
+    inputs: Iterable[NDArray[np.float32]],
+    frames: Sequence[str] = (),
+) -> Observations:
     """Collect a histogram of each tensor over all inputs, in one pass.
 
     Memory does not grow with the number of inputs: one input's activations and the histograms are held at a time.
@@ -26,17 +31,18 @@ def observe(model: onnx.ModelProto, tensors: Sequence[str], inputs: Iterable[NDA
         model: A cleaned model.
         tensors: Names of activations, the model's input among them if wanted.
         inputs: Inputs of the model's shape.
+        frames: Names of the frames that they were made from, for errors; it may grow while inputs are read.
 
     Raises:
         DataError: There is no input.
         ModelError: An activation is NaN or infinite.
     """
-    tapped = ReferenceRun(_with_taps(model, tensors))
+    tapped = ReferenceRun(with_taps(model, tensors))
     histograms = {name: Histogram.empty() for name in tensors}
     for values in inputs:
         results = tapped(values) | {tapped.input_name: values}
         for name in tensors:
-            histograms[name] = _add(histograms[name], results[name], name)
+            histograms[name] = _add(histograms[name], results[name], name, frames)
     if any(histogram.batches == 0 for histogram in histograms.values()):
         raise DataError(problem="There is no frame to observe.", fix="Give at least one readable frame with --data.")
     return histograms
@@ -52,6 +58,7 @@ def save_observations(observations: Observations, path: Path) -> None:
         exponents=np.array([observations[name].exponent for name in names]),
         limits=np.array([(observations[name].low, observations[name].high) for name in names]),
         batches=np.array([observations[name].batches for name in names]),
+        grids=np.array([_row(observations[name].grid) for name in names]),
     )
 
 
@@ -69,11 +76,12 @@ def load_observations(path: Path) -> Observations:
                 archive["exponents"].tolist(),
                 archive["limits"].tolist(),
                 archive["batches"].tolist(),
+                archive["grids"].tolist(),
                 strict=True,
             )
             return {
-                name: Histogram(counts, exponent, low, high, batches)
-                for name, counts, exponent, (low, high), batches in rows
+                name: Histogram(counts, exponent, low, high, batches, _grid(*grid))
+                for name, counts, exponent, (low, high), batches, grid in rows
             }
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ArtifactError(
@@ -81,7 +89,16 @@ def load_observations(path: Path) -> Observations:
         ) from error
 
 
-def _with_taps(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
+def _row(grid: Grid | None) -> tuple[float, int, int]:
+    return (0.0, 0, 0) if grid is None else (grid.step, grid.first, grid.last)
+
+
+def _grid(step: float, first: float, last: float) -> Grid | None:
+    return Grid(step, int(first), int(last)) if step else None
+
+
+def with_taps(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
+    """Return a model that has these tensors among its outputs, too."""
     tapped = onnx.ModelProto()
     tapped.CopyFrom(model)
     present = {value.name for value in (*model.graph.output, *model.graph.input)}
@@ -93,12 +110,15 @@ def _with_taps(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProt
     return tapped
 
 
-def _add(histogram: Histogram, values: NDArray[np.float32], name: str) -> Histogram:
+def _add(histogram: Histogram, values: NDArray[np.float32], name: str, frames: Sequence[str]) -> Histogram:
     try:
         return histogram.add(values)
     except ValueError as error:
+        count = histogram.batches
+        frame = frames[count] if count < len(frames) else f"frame {count + 1}"
         raise ModelError(
             problem=f"The activation '{name}' is not finite.",
-            found=f"{int((~np.isfinite(values)).sum())} NaN or infinite values on frame {histogram.batches + 1}",
-            fix="Check the preprocessing (mean, std, colour order) of the recipe, and the model's export.",
+            found=f"{int((~np.isfinite(values)).sum())} NaN or infinite values on {frame}",
+            fix="Check the preprocessing (mean, std, colour order) of the recipe, and the model's export. "
+            "Where it is this frame alone, and it shows no road, leave it out.",
         ) from error

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.calibration.histogram import HALF, Histogram
-from edgekit.graph.numerics import integer_limits
+from edgekit.graph.numerics import integer_limits, scale_and_zero_point
 from edgekit.recipes import RangeMethod
 from edgekit.targets import TensorScheme
 
@@ -92,8 +92,8 @@ def _best(values: Floats, counts: Floats, ranges: list[Range], scheme: TensorSch
     """Return the range with the least weighted squared error; the first of equals, which clips least."""
     smallest, largest = integer_limits(scheme)
     low, high = np.asarray(ranges).T[:, :, None]
-    scale = np.maximum(high - low, 1e-30) / (largest - smallest)
-    zero = np.rint(smallest - low / scale)
+    scale, zero_point = scale_and_zero_point(low, high, scheme)
+    zero = zero_point.astype(np.float64)
     steps = np.clip(np.rint(values / scale) + zero, smallest, largest)
     errors = (((steps - zero) * scale - values) ** 2 * counts).sum(axis=1)
     return ranges[int(np.argmin(errors))]

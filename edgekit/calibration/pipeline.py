@@ -12,7 +12,9 @@ import onnx
 from numpy.typing import NDArray
 
 from edgekit.calibration.distortion import distortion_for
+from edgekit.calibration.equalization import Plain, equalize
 from edgekit.calibration.observe import Observations, observe
+from edgekit.calibration.pixels import pixel_grids, with_grids
 from edgekit.calibration.probe import Probe
 from edgekit.calibration.scales import TensorScale, choose_scales
 from edgekit.calibration.selection import Budget, select
@@ -24,9 +26,9 @@ from edgekit.frames import FrameSource
 from edgekit.graph.placement import Placement, place
 from edgekit.graph.reference import ReferenceRun
 from edgekit.progress import Progress
-from edgekit.recipes import ObserveStep, Recipe, ReconstructStep, ScaleStep, SelectStep
+from edgekit.recipes import EqualizeStep, ObserveStep, Recipe, ReconstructStep, ScaleStep, SelectStep
 from edgekit.runtime.preprocessing import Preprocessor
-from edgekit.targets import Target, list_targets, load_target
+from edgekit.targets import Target, TensorScheme, list_targets, load_target
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,13 @@ class State:
     """What the steps have found so far.
 
     Attributes:
-        model: The cleaned floating-point model at the opset that the target wants.
+        model: The cleaned floating-point model at the opset that the target wants, and after the step equalize an
+            equal one.
         target: The board.
         placement: Where its rules put Q/DQ.
         frames: The frames to calibrate on.
         preprocessor: Turns them into inputs.
+        grids: Tensors of other than 8 bit (`edgekit.calibration.bits`).
         observations: Histograms, from the observe step on.
         scales: Scales, from the scale step on.
         ranges: The scale step that chose them.
@@ -47,6 +51,7 @@ class State:
         records: What steps tell the report, by step.
         seed: Of every random number.
         checkpoint: Where long steps keep what they have learned so far; none: nowhere.
+        neutral: `model` at the opset that it is stored at; steps that change the one change the other alike.
     """
 
     model: onnx.ModelProto
@@ -55,6 +60,7 @@ class State:
     frames: FrameSource
     preprocessor: Preprocessor
     recipe: Recipe
+    grids: Mapping[str, TensorScheme] = field(default_factory=dict)
     observations: Observations = field(default_factory=dict)
     scales: dict[str, TensorScale] = field(default_factory=dict)
     ranges: ScaleStep | None = None
@@ -63,6 +69,7 @@ class State:
     records: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     checkpoint: Path | None = None
+    neutral: onnx.ModelProto | None = None
 
 
 def run_steps(state: State, progress: Progress) -> State:
@@ -83,11 +90,33 @@ def run_steps(state: State, progress: Progress) -> State:
     return state
 
 
+def equalize_channels(state: State, step: EqualizeStep, progress: Progress) -> State:
+    """Rewrite the network into an equal one that quantizes better."""
+    if state.observations:
+        raise UsageError(
+            problem="The step 'equalize' changes what is observed.", fix="Put it before the step 'observe'."
+        )
+    ranges = next((one for one in state.recipe.step if isinstance(one, ScaleStep)), ScaleStep(step="scale"))
+    plain = Plain(state.model, state.target, state.grids, state.recipe, ranges)
+    found = equalize(plain, state.frames, state.preprocessor, step, progress)
+    return replace(
+        state,
+        model=found.model,
+        neutral=None if state.neutral is None else found.rewriting(state.neutral),
+        placement=found.placement,
+        grids=found.grids,
+        records=state.records | {"equalization": found.record},
+    )
+
+
 def observe_frames(state: State, step: ObserveStep, progress: Progress) -> State:
     """Collect histograms over the frames."""
     frames = state.frames.spread(step.frames)
-    inputs = _inputs(frames, state.preprocessor, progress)
-    return replace(state, observations=observe(state.model, observable(state.model, state.target), inputs))
+    names: list[str] = []
+    inputs = _inputs(frames, state.preprocessor, progress, names)
+    observations = observe(state.model, observable(state.model, state.target), inputs, names)
+    grids = pixel_grids(state.model, state.recipe.preprocessing)
+    return replace(state, observations=with_grids(observations, grids))
 
 
 def scale_tensors(state: State, step: ScaleStep, progress: Progress) -> State:
@@ -96,7 +125,7 @@ def scale_tensors(state: State, step: ScaleStep, progress: Progress) -> State:
         raise UsageError(
             problem="The step 'scale' needs observations.", fix="Put a step 'observe' before it in the recipe."
         )
-    scales = choose_scales(state.model, state.placement, state.target.scheme, state.observations, step)
+    scales = choose_scales(state.model, state.placement, state.target.scheme, state.observations, step, state.grids)
     return replace(state, scales=scales, ranges=step)
 
 
@@ -105,8 +134,8 @@ def select_nodes(state: State, step: SelectStep, progress: Progress) -> State:
     if state.ranges is None:
         raise UsageError(problem="The step 'select' needs scales.", fix="Put a step 'scale' before it in the recipe.")
     scheme, recipe = state.target.scheme, state.recipe
-    parameters = remembered_scales(state.model, scheme, state.observations, state.ranges)
-    variants = Variants(state.model, scheme, parameters)
+    parameters = remembered_scales(state.model, scheme, state.observations, state.ranges, state.grids)
+    variants = Variants(state.model, scheme, parameters, state.grids)
     frames = state.frames.spread(step.frames)
     probe = Probe(ReferenceRun(state.model), frames, state.preprocessor, recipe, distortion_for(recipe))
     analysis = Analysis(probe, variants)
@@ -114,7 +143,7 @@ def select_nodes(state: State, step: SelectStep, progress: Progress) -> State:
     budget = Budget(step.max_slowdown, step.min_macs_share, max_rounds=step.max_rounds)
     selection = select(analysis, sensitivity, macs_cost(state.model, variants.nodes), budget, progress)
     placement = _explained(place(state.model, scheme, selection.keep), selection.why())
-    scales = choose_scales(state.model, placement, scheme, state.observations, state.ranges)
+    scales = choose_scales(state.model, placement, scheme, state.observations, state.ranges, state.grids)
     records = {"sensitivity": sensitivity.to_json(), "selection": selection.to_json()}
     return replace(state, placement=placement, scales=scales, records=state.records | records)
 
@@ -132,6 +161,7 @@ def reconstruct_network(state: State, step: ReconstructStep, progress: Progress)
 
 
 STEPS: dict[str, Callable[[State, Any, Progress], State]] = {
+    "equalize": equalize_channels,
     "observe": observe_frames,
     "scale": scale_tensors,
     "select": select_nodes,
@@ -153,7 +183,10 @@ def _explained(placement: Placement, why: Mapping[str, str]) -> Placement:
     return replace(placement, nodes=nodes)
 
 
-def _inputs(frames: FrameSource, preprocessor: Preprocessor, progress: Progress) -> Iterator[NDArray[np.float32]]:
+def _inputs(
+    frames: FrameSource, preprocessor: Preprocessor, progress: Progress, names: list[str]
+) -> Iterator[NDArray[np.float32]]:
     for index, frame in enumerate(frames):
+        names.append(frame.name)
         yield preprocessor(frame.pixels)
         progress("observe", index + 1, len(frames))

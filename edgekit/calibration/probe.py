@@ -7,7 +7,7 @@ head has a known share in it, and a variant with half the noise at a head is exp
 
     expected(v) = sum over heads h of  share_h * noise_h(v) / noise_h(all)      where sum of share_h = distortion(all)
 
-noise_h is the root mean square error of the head, weighted by focus (`focus_weights`).
+noise_h is the root mean square error of the head under the focus (`edgekit.calibration.readout`), the mean over frames.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from edgekit.calibration.distortion import Distortion
 from edgekit.calibration.evaluate import Run
-from edgekit.calibration.focus import FocusOptions, focus_weights
+from edgekit.calibration.focus import FocusOptions
+from edgekit.calibration.readout import Readout, focus_on, mean_square
 from edgekit.errors import DataError
 from edgekit.frames import FrameSource
 from edgekit.recipes import Recipe
@@ -29,6 +30,7 @@ from edgekit.runtime.preprocessing import Preprocessor
 from edgekit.runtime.session import heads_of
 from edgekit.tasks import task_for
 from edgekit.tasks.base import FrameGeometry, Scene
+from edgekit.tasks.heads import on_frame
 
 Heads = Mapping[str, NDArray[Any]]
 
@@ -46,7 +48,7 @@ class Sample:
         geometry: Where that input lies in the frame.
         heads: The network's outputs by head.
         scene: What they decode to.
-        weights: How much each element of a head counts; the mean over a head is 1.
+        weights: How errors of a head count (`edgekit.calibration.readout`).
     """
 
     frame: str
@@ -54,7 +56,7 @@ class Sample:
     geometry: FrameGeometry
     heads: Heads
     scene: Scene
-    weights: Mapping[str, NDArray[np.float32]]
+    weights: Mapping[str, NDArray[np.float32] | Readout]
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,9 @@ class Probe:
             values = preprocessor(frame.pixels)
             geometry = preprocessor.geometry((frame.pixels.shape[0], frame.pixels.shape[1]))
             heads = self.heads_of(reference(values))
-            scene = self._task.decode(heads, geometry)
-            weights = focus_weights(recipe, heads, FocusOptions())
+            with on_frame(frame.name):
+                scene = self._task.decode(heads, geometry)
+            weights = focus_on(recipe, heads, FocusOptions())
             samples.append(Sample(frame.name, values, geometry, heads, scene, weights))
         if not samples:
             raise DataError(problem="There is no frame to probe the network on.", fix="Give a readable frame.")
@@ -153,14 +156,15 @@ def expected(variant: Reading, everything: Reading, shares: Mapping[str, float])
     total = sum(shares.values())
     if total <= NOTHING:
         return variant.mean
-    ratios = {head: _rms(values) / max(_rms(same.noise[head]), 1e-30) for head, values in variant.noise.items()}
+    ratios = {
+        head: _mean_root(values) / max(_mean_root(same.noise[head]), 1e-30) for head, values in variant.noise.items()
+    }
     return same.mean * sum(share * ratios[head] for head, share in shares.items()) / total
 
 
-def _rms(squares: Sequence[float]) -> float:
-    return float(np.sqrt(np.mean(squares)))
+def _mean_root(squares: Sequence[float]) -> float:
+    return float(np.mean(np.sqrt(squares)))
 
 
 def _noise(values: NDArray[Any], sample: Sample, head: str) -> float:
-    squares = (values.astype(np.float64) - sample.heads[head]) ** 2
-    return float(np.mean(squares * sample.weights[head]))
+    return mean_square(values.astype(np.float64) - sample.heads[head], sample.weights[head])

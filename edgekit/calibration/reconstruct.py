@@ -3,7 +3,7 @@
 The floating-point network's heads are the targets, and frozen. The network is learned at once, gradients running
 through all of it (the choice of Fan et al., "Selective Focus", AAAI 2024, as summaries tell it), or block by block
 (BRECQ, Li et al., ICLR 2021; QDrop, Wei et al., ICLR 2022). Held-out frames say, in the units of the task, which state
-was the best; what is returned is never worse on them than the start.
+was the best; what is returned is never measurably worse on them than the start.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class _Work:
     def _check(self, step: int, error: float, report: Callable[[Check], None]) -> None:
         """Judge the network on the held-out frames and keep its state if it is the best."""
         done, verdict = self._done, self._judge(self._quantized())
-        if verdict.improves_on(Verdict(**done.verdict), self._judge.start):
+        if verdict.improves_on(Verdict(**done.verdict)):
             done.best, done.verdict, done.stale = self._simulation.state(), asdict(verdict), 0
         elif self._options.unit == "network":
             done.stale += 1
@@ -229,7 +229,7 @@ def _fingerprint(start: QuantizedModel, data: Data, options: Options, device: st
         start.model.SerializeToString(deterministic=True),
         repr(start.placement),
         start.scheme.model_dump_json(),
-        repr(sorted(start.grids.items())),
+        repr((sorted(start.grids.items()), sorted(start.pinned))),
         *arrays,
         data.frames.digest(),
         data.recipe.model_dump_json(),

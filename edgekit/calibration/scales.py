@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgekit.calibration.histogram import Grid
 from edgekit.calibration.observe import Observations
 from edgekit.calibration.observers import OBSERVERS
 from edgekit.errors import ArtifactError
@@ -19,17 +21,21 @@ from edgekit.graph.numerics import integer_limits, scale_and_zero_point
 from edgekit.graph.placement import Placement, QuantizedWeight
 from edgekit.graph.qdq import QuantizationParameters
 from edgekit.graph.view import GraphView
-from edgekit.recipes import ScaleStep
+from edgekit.recipes import Bits, ScaleStep
 from edgekit.schema import Strict, parse
 from edgekit.targets import Scheme, TensorScheme
 
 SCHEMA_VERSION = 1
 
+EXACT = "exact"
+"""The method of a scale that is known, as that of camera pixels: rounding to its grid changes nothing."""
+
 
 class TensorScale(Strict):
     """How one tensor is quantized, and what that was chosen from.
 
-    A per-channel tensor has one scale and zero point per index of `axis`; any other has one.
+    A per-channel tensor has one scale and zero point per index of `axis`; any other has one. `bits` is null where the
+    grid has all bits of the dtype; where it has fewer, the tensor is simulated in that dtype.
     """
 
     kind: str
@@ -42,6 +48,7 @@ class TensorScale(Strict):
     observed: tuple[float, float]
     clipped_share: float
     group: str = ""
+    bits: int | None = None
 
 
 class NodeScale(Strict):
@@ -63,6 +70,7 @@ class Provenance(Strict):
     target: str
     target_sha256: str
     seed: int
+    bits: Bits = "w8a8"
     versions: dict[str, str]
 
     def changed(self, other: Provenance) -> list[str]:
@@ -104,9 +112,15 @@ def read_scales(path: Path) -> Scales:
     return parse(Scales, data, str(path), ArtifactError)
 
 
-def node_scales(placement: Placement) -> dict[str, NodeScale]:
+def node_scales(placement: Placement, grids: Mapping[str, TensorScheme] | None = None) -> dict[str, NodeScale]:
     """Return the precision of every node of a placement, as scales.json has it."""
-    return {name: NodeScale(precision=node.precision, why=node.why) for name, node in placement.nodes.items()}
+    nodes = {name: NodeScale(precision=node.precision, why=node.why) for name, node in placement.nodes.items()}
+    for weight in placement.weights:
+        grid = (grids or {}).get(weight.tensor)
+        if grid is not None and grid.bits is not None:
+            why = f"{grid.bits} bit were asked for; simulated in {grid.dtype}"
+            nodes[weight.node] = NodeScale(precision=f"int{grid.bits}", why=why)
+    return nodes
 
 
 def sha256_of(text: str) -> str:
@@ -120,24 +134,47 @@ def parameters_of(tensors: Mapping[str, TensorScale]) -> dict[str, QuantizationP
 
 
 def choose_scales(
-    model: onnx.ModelProto, placement: Placement, scheme: Scheme, observations: Observations, step: ScaleStep
+    model: onnx.ModelProto,
+    placement: Placement,
+    scheme: Scheme,
+    observations: Observations,
+    step: ScaleStep,
+    grids: Mapping[str, TensorScheme] | None = None,
 ) -> dict[str, TensorScale]:
     """Choose scale and zero point for every tensor of a placement.
+
+    Args:
+        model: The model that was placed.
+        placement: Its quantized tensors.
+        scheme: The target's rules.
+        observations: Histograms of the activations.
+        step: How to choose.
+        grids: Tensors whose grid is not the scheme's; those of one group have the same.
 
     Raises:
         ArtifactError: A tensor that the placement quantizes was not observed.
     """
-    view = GraphView(model)
-    activations = _activation_scales(placement, scheme.activations, observations, step)
+    view, grids = GraphView(model), grids or {}
+    activations = _activation_scales(placement, scheme.activations, grids, observations, step)
     weights = {
-        weight.tensor: _weight_scale(weight, view, scheme.weights, step, activations[weight.activation].scale[0])
+        weight.tensor: _weight_scale(
+            weight,
+            view,
+            grids.get(weight.tensor, scheme.weights),
+            step,
+            activations[weight.activation].scale[0],
+        )
         for weight in placement.weights
     }
     return activations | weights
 
 
 def _activation_scales(
-    placement: Placement, scheme: TensorScheme, observations: Observations, step: ScaleStep
+    placement: Placement,
+    scheme: TensorScheme,
+    grids: Mapping[str, TensorScheme],
+    observations: Observations,
+    step: ScaleStep,
 ) -> dict[str, TensorScale]:
     missing = [activation.tensor for activation in placement.activations if activation.tensor not in observations]
     if missing:
@@ -149,49 +186,67 @@ def _activation_scales(
     groups: dict[str, list[str]] = {}
     for activation in placement.activations:
         groups.setdefault(activation.group, []).append(activation.tensor)
-    chosen = {group: _range_of(tensors, scheme, observations, step) for group, tensors in groups.items()}
+    chosen = {
+        group: _chosen(tensors, grids.get(tensors[0], scheme), observations, step) for group, tensors in groups.items()
+    }
     return {
-        activation.tensor: _activation_scale(activation.tensor, activation.group, chosen, scheme, observations, step)
-        for activation in placement.activations
+        one.tensor: _activation_scale(one.tensor, one.group, chosen, grids.get(one.tensor, scheme), observations)
+        for one in placement.activations
     }
 
 
-def _range_of(
-    tensors: list[str], scheme: TensorScheme, observations: Observations, step: ScaleStep
-) -> tuple[float, float]:
-    """Choose one range for tensors that share a scale, from all their values together."""
+@dataclass(frozen=True)
+class _Chosen:
+    scale: float
+    zero_point: int
+    method: str
+
+
+def _chosen(tensors: list[str], scheme: TensorScheme, observations: Observations, step: ScaleStep) -> _Chosen:
+    """Choose one grid for tensors that share it, from all their values together."""
     merged = observations[tensors[0]]
     for name in tensors[1:]:
         merged = merged.merge(observations[name])
+    zero_point = None if merged.grid is None else exact_zero_point(merged.grid, scheme)
+    if merged.grid is not None and zero_point is not None:
+        return _Chosen(float(np.float32(merged.grid.step)), zero_point, EXACT)
     low, high = OBSERVERS[step.activations](merged, scheme, step.percentile)
     # Nothing is known of a tensor that was zero on every frame; a grid around zero would silence it for good.
-    return (low, high) if low < 0.0 or high > 0.0 else (0.0, 1.0)
+    scale, zero = scale_and_zero_point(*((low, high) if low < 0.0 or high > 0.0 else (0.0, 1.0)), scheme)
+    return _Chosen(float(scale), int(zero), step.activations)
+
+
+def exact_zero_point(grid: Grid, scheme: TensorScheme) -> int | None:
+    """Return the zero point with which integers hold all values of a grid as they are; none where there is none."""
+    smallest, largest = integer_limits(scheme)
+    zero_point = (smallest + largest + 1) // 2 if scheme.symmetric else smallest - grid.first
+    fits = smallest <= grid.first + zero_point and grid.last + zero_point <= largest
+    return zero_point if fits and smallest <= zero_point <= largest else None
 
 
 def _activation_scale(
     name: str,
     group: str,
-    chosen: Mapping[str, tuple[float, float]],
+    chosen: Mapping[str, _Chosen],
     scheme: TensorScheme,
     observations: Observations,
-    step: ScaleStep,
 ) -> TensorScale:
-    low, high = chosen[group]
-    scale, zero_point = scale_and_zero_point(low, high, scheme)
+    how = chosen[group]
     smallest, largest = integer_limits(scheme)
     seen = observations[name]
-    covered = [(limit - int(zero_point)) * float(scale) for limit in (smallest, largest)]
+    covered = [(limit - how.zero_point) * how.scale for limit in (smallest, largest)]
     return TensorScale(
         kind="activation",
         dtype=scheme.dtype,
-        scale=(float(scale),),
-        zero_point=(int(zero_point),),
+        scale=(how.scale,),
+        zero_point=(how.zero_point,),
         axis=None,
-        method=step.activations,
+        method=how.method,
         frames=seen.batches,
         observed=(seen.low, seen.high),
         clipped_share=seen.clipped_share(*covered),
         group=group,
+        bits=scheme.bits,
     )
 
 
@@ -202,7 +257,8 @@ def _weight_scale(
     axis = weight.axis if scheme.granularity == "channel" else None
     rows = values.reshape(1, -1) if axis is None else np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
     low, high = rows.min(axis=1).astype(np.float64), rows.max(axis=1).astype(np.float64)
-    if step.weights == "mse":
+    method = step.narrow_weights if _is_narrow(scheme) else step.weights
+    if method == "mse":
         low, high = _least_error(rows.astype(np.float64), low, high, scheme)
     scale, zero_point = scale_and_zero_point(low, high, scheme)
     if weight.bias is not None:
@@ -213,10 +269,11 @@ def _weight_scale(
         scale=tuple(scale.tolist()),
         zero_point=tuple(zero_point.tolist()),
         axis=axis,
-        method=step.weights,
+        method=method,
         frames=0,
         observed=(float(values.min()), float(values.max())),
         clipped_share=_clipped(rows, scale, zero_point, scheme),
+        bits=scheme.bits,
     )
 
 
@@ -232,11 +289,14 @@ def _least_scale_for(bias: NDArray[Any], channels: int, activation_scale: float)
 def _least_error(
     rows: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], scheme: TensorScheme
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Shrink each channel's range to the one of 50 steps with the least squared error."""
+    """Shrink each channel's range to the one with the least squared error: by half at most, on 4 bit to a tenth.
+
+    With few levels it pays to clip far more than with 256.
+    """
     smallest, largest = integer_limits(scheme)
     best = np.full(len(rows), np.inf)
     kept = np.ones(len(rows))
-    for share in np.linspace(1.0, 0.5, 51):
+    for share in np.linspace(1.0, 0.1, 91) if _is_narrow(scheme) else np.linspace(1.0, 0.5, 51):
         scale, zero = scale_and_zero_point(share * low, share * high, scheme)
         step = scale[:, None].astype(np.float64)
         integers = np.clip(np.rint(rows / step) + zero[:, None], smallest, largest)
@@ -244,6 +304,10 @@ def _least_error(
         better = error < best
         best, kept = np.where(better, error, best), np.where(better, share, kept)
     return kept * low, kept * high
+
+
+def _is_narrow(scheme: TensorScheme) -> bool:
+    return scheme.bits is not None and scheme.bits < 8
 
 
 def _clipped(rows: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any], scheme: TensorScheme) -> float:

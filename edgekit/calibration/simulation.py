@@ -15,7 +15,6 @@ from onnx import numpy_helper
 
 from edgekit.calibration.fake_quantization import Drop, LearnedScale
 from edgekit.calibration.rounding import LearnedRounding
-from edgekit.errors import UsageError
 from edgekit.graph.execute import TorchGraph
 from edgekit.graph.placement import Placement, QuantizedWeight
 from edgekit.graph.qdq import QuantizationParameters, bias_channels, write_qdq
@@ -38,7 +37,8 @@ class QuantizedModel:
         parameters: Scale and zero point of every activation and weight of the placement, by tensor.
         integers: Integers of weights that were learned, by tensor; the others are rounded to nearest.
         biases: Biases that replace the model's own, by node.
-        grids: Tensors whose grid is not the scheme's: fewer bits, or 16. These are simulated only.
+        grids: Tensors whose grid is not the scheme's: fewer bits, or 16 (`edgekit.calibration.bits`).
+        pinned: Groups of activations whose scale is not learned, because it is exact.
     """
 
     model: onnx.ModelProto
@@ -48,20 +48,13 @@ class QuantizedModel:
     integers: Mapping[str, Array] = field(default_factory=dict)
     biases: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     grids: Mapping[str, TensorScheme] = field(default_factory=dict)
+    pinned: frozenset[str] = frozenset()
 
     def qdq(self) -> onnx.ModelProto:
-        """Return the model with explicit Q/DQ.
-
-        Raises:
-            UsageError: Some grids are not the scheme's, which Q/DQ of its dtypes cannot express.
-        """
-        if self.grids:
-            raise UsageError(
-                problem="A model with grids of its own can be simulated, not written.",
-                found=f"{len(self.grids)} tensors, first '{next(iter(self.grids))}'",
-                fix="Use the target's scheme for a model that is to run.",
-            )
-        return write_qdq(self.model, self.placement, self.scheme, self.parameters, self.integers, self.biases)
+        """Return the model with explicit Q/DQ."""
+        return write_qdq(
+            self.model, self.placement, self.scheme, self.parameters, self.integers, self.biases, self.grids
+        )
 
     def with_biases(self, biases: Mapping[str, NDArray[np.float32]]) -> QuantizedModel:
         """Return it with other biases."""
@@ -108,7 +101,7 @@ class Simulation:
             if bias_channels(view, weight) is not None
         }
         self.learned: State = (
-            {f"scale/{name}": one.log_factor for name, one in self._scales.items()}
+            {f"scale/{name}": one.log_factor for name, one in self._scales.items() if name not in start.pinned}
             | {f"rounding/{name}": one.logits for name, one in self._rounding.items()}
             | {f"bias/{name}": one.shift for name, one in self._biases.items()}
         )

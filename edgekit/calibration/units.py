@@ -15,7 +15,8 @@ from edgekit.calibration import objective
 from edgekit.calibration.blocks import blocks_of
 from edgekit.calibration.distortion import Distortion
 from edgekit.calibration.learning import EXACT, QUANTIZED, Options, Unit
-from edgekit.calibration.objective import FOCUS, TARGET
+from edgekit.calibration.objective import TARGET
+from edgekit.calibration.readout import Readout
 from edgekit.calibration.samples import SampleFile
 from edgekit.calibration.simulation import Simulation
 from edgekit.errors import DataError
@@ -24,9 +25,14 @@ from edgekit.graph.execute import TorchGraph
 from edgekit.recipes import Recipe
 from edgekit.runtime.preprocessing import Preprocessor
 from edgekit.runtime.session import heads_of
+from edgekit.tasks.heads import on_frame, require_finite
 
-Focus = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[np.float32]]]
-"""Given the heads of one frame, how much each of their elements counts, mean 1 over each head."""
+SAMPLES_OF_START = 16
+LEAST_ERROR = 1e-6
+"""As a share of a head's power: a head that quantization hardly touches has no part in the objective."""
+
+Focus = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[np.float32] | Readout]]
+"""Given the heads of one frame, how errors of each count: by element, or of what is read of several together."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +79,13 @@ class Units:
         self._blocks = blocks_of(simulation.model, simulation.placement, options.blocks) if blocks else ()
         self._samples = SampleFile(folder / "network")
         for frame in frames:
-            self._samples.append(self._sample(data.preprocessor(frame.pixels), data.focus))
+            with on_frame(frame.name):
+                self._samples.append(self._sample(data.preprocessor(frame.pixels), data.focus))
         if not len(self._samples):
             raise DataError(problem="There is no frame to learn from.", fix="Give at least one readable frame.")
+
+        # Before anything is learned, and before a checkpoint is loaded: both must see the same.
+        self._first_errors = {} if self._blocks else self._errors_of_start()
 
     def __len__(self) -> int:
         return len(self._blocks) or 1
@@ -97,10 +107,25 @@ class Units:
         """Return input, floating-point heads and their focus for a frame."""
         outputs = arrays(self._simulation.reference(torch.from_numpy(values)))
         heads = {name: outputs[output] for name, output in self.heads.items()}
+        for name, head in heads.items():
+            require_finite(head, name)
         weights = focus(heads) if focus else {}
         sample: dict[str, NDArray[Any]] = {EXACT: values}
         sample |= {TARGET + self.heads[name]: head for name, head in heads.items()}
-        return sample | {FOCUS + self.heads[name]: weight for name, weight in weights.items()}
+        for name, weight in weights.items():
+            sample |= objective.stored_focus(self.heads[name], weight)
+        return sample
+
+    def _errors_of_start(self) -> dict[str, float]:
+        """Return each head's error before anything is learned, over the first samples; in no head next to nothing."""
+        power = objective.powers(self._samples, tuple(self.heads.values()))
+        count = min(len(self._samples), SAMPLES_OF_START)
+        sums = dict.fromkeys(power, 0.0)
+        for index in range(count):
+            sample = self._samples.read(index, self._device)
+            found = objective.errors(sample, self._simulation(sample[EXACT]), power)
+            sums = {name: whole + float(found[name]) for name, whole in sums.items()}
+        return {name: power[name] * max(whole / count, LEAST_ERROR) for name, whole in sums.items()}
 
     def _network(self) -> Unit:
         return Unit(
@@ -110,7 +135,7 @@ class Units:
             learned=tuple(self._simulation.learned),
             weights=tuple(dict.fromkeys(weight.tensor for weight in self._simulation.placement.weights)),
             samples=self._samples,
-            power=objective.powers(self._samples, tuple(self.heads.values())),
+            power=self._first_errors,
         )
 
     def _block(self, index: int) -> Unit:

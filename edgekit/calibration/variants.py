@@ -11,7 +11,7 @@ from edgekit.calibration.scales import TensorScale, choose_scales, parameters_of
 from edgekit.graph.placement import Placement, QuantizedActivation, QuantizedWeight, place
 from edgekit.graph.qdq import QuantizationParameters, write_qdq
 from edgekit.recipes import ScaleStep
-from edgekit.targets import Scheme
+from edgekit.targets import Scheme, TensorScheme
 
 ChooseParameters = Callable[[Placement], Mapping[str, QuantizationParameters]]
 """Returns scale and zero point of every tensor of a placement."""
@@ -24,18 +24,26 @@ class Variants:
         model: A cleaned model at the target's opset.
         scheme: The target's rules.
         parameters: Chooses the scales of a placement; `remembered_scales` does it from observations.
+        grids: Tensors whose grid is not the scheme's.
 
     Attributes:
         full: Where the rules put Q/DQ when nothing is kept.
         nodes: Names of the nodes that are then computed in 8 bit, in graph order.
     """
 
-    def __init__(self, model: onnx.ModelProto, scheme: Scheme, parameters: ChooseParameters) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        scheme: Scheme,
+        parameters: ChooseParameters,
+        grids: Mapping[str, TensorScheme] | None = None,
+    ) -> None:
         self.model = model
         self.full = place(model, scheme)
         self.nodes = _quantized(self.full)
         self._scheme = scheme
         self._parameters = parameters
+        self._grids = grids or {}
 
     def without(self, keep: Collection[str]) -> onnx.ModelProto:
         """Return the model with everything quantized but the nodes named: what `place(keep=...)` would deploy."""
@@ -65,11 +73,15 @@ class Variants:
         return frozenset(self.nodes) - frozenset(_quantized(place(self.model, self._scheme, keep)))
 
     def _write(self, placement: Placement) -> onnx.ModelProto:
-        return write_qdq(self.model, placement, self._scheme, self._parameters(placement))
+        return write_qdq(self.model, placement, self._scheme, self._parameters(placement), grids=self._grids)
 
 
 def remembered_scales(
-    model: onnx.ModelProto, scheme: Scheme, observations: Observations, step: ScaleStep
+    model: onnx.ModelProto,
+    scheme: Scheme,
+    observations: Observations,
+    step: ScaleStep,
+    grids: Mapping[str, TensorScheme] | None = None,
 ) -> ChooseParameters:
     """Choose scales as the scale step does, and never twice for the same tensors: most variants share most of them.
 
@@ -81,7 +93,8 @@ def remembered_scales(
     def scales_of(activations: tuple[QuantizedActivation, ...], weights: tuple[QuantizedWeight, ...]) -> None:
         key = _key(activations, weights)
         if key not in remembered:
-            remembered[key] = choose_scales(model, Placement(activations, weights, {}), scheme, observations, step)
+            part = Placement(activations, weights, {})
+            remembered[key] = choose_scales(model, part, scheme, observations, step, grids)
 
     def parameters(placement: Placement) -> Mapping[str, QuantizationParameters]:
         chosen: dict[str, TensorScale] = {}

@@ -17,6 +17,7 @@ import onnx
 import edgekit
 from edgekit.calibration import artifact
 from edgekit.calibration.artifact import GoldenInput, golden_bytes
+from edgekit.calibration.bits import grids_of
 from edgekit.calibration.evaluate import Evaluation, Gate, Pair, judge
 from edgekit.calibration.observe import save_observations
 from edgekit.calibration.pipeline import State, run_steps
@@ -30,12 +31,13 @@ from edgekit.graph.read import input_of, read_model, with_input_shape
 from edgekit.graph.reference import ReferenceRun
 from edgekit.process import is_measurable, resident
 from edgekit.progress import Progress
-from edgekit.recipes import Recipe
+from edgekit.recipes import Bits, Recipe
 from edgekit.report.sensitivity import sensitivity_png
 from edgekit.report.worst import draw_frames
 from edgekit.runtime.preprocessing import Preprocessor
 from edgekit.runtime.session import heads_of
 from edgekit.targets import Target
+from edgekit.tasks import task_for
 
 NEUTRAL_OPSET = 17
 """The floating-point model is kept at this opset, which every backend reads; Q/DQ is written at the target's own."""
@@ -56,6 +58,7 @@ class Request:
     target: Target
     folder: Path
     seed: int
+    bits: Bits = "w8a8"
 
     @property
     def checkpoint(self) -> Path:
@@ -88,6 +91,8 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
     with clock.stage("clean"):
         source = read_model(request.model_file)
         heads_of(recipe, [value.name for value in source.graph.output])
+        # Roles that the decoder misses are told of now, and not after the long work.
+        task_for(recipe)
         cleaned = clean(with_input_shape(source, recipe.preprocessing.size), NEUTRAL_OPSET)
         model = at_opset(cleaned.model, target.scheme.opset)
         placement = place(model, target.scheme)
@@ -95,12 +100,28 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
     preprocessor = Preprocessor(recipe.preprocessing, shape)
     training, held_out = _split(request.frames)
     with clock.stage("calibrate"):
+        grids = grids_of(model, placement, target.scheme, request.bits)
         first = State(
-            model, target, placement, training, preprocessor, recipe, seed=request.seed, checkpoint=request.checkpoint
+            model,
+            target,
+            placement,
+            training,
+            preprocessor,
+            recipe,
+            grids,
+            seed=request.seed,
+            checkpoint=request.checkpoint,
+            neutral=cleaned.model,
         )
         state = run_steps(first, progress)
         quantized = write_qdq(
-            model, state.placement, target.scheme, parameters_of(state.scales), state.integers, state.biases
+            state.model,
+            state.placement,
+            target.scheme,
+            parameters_of(state.scales),
+            state.integers,
+            state.biases,
+            state.grids,
         )
     with clock.stage("check"):
         pair = Pair(ReferenceRun(cleaned.model), ReferenceRun(quantized), preprocessor, recipe)
@@ -110,10 +131,10 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
     scales = Scales(
         schema_version=SCHEMA_VERSION,
         tensors=state.scales,
-        nodes=node_scales(state.placement),
+        nodes=node_scales(state.placement, state.grids),
         provenance=_provenance(request, training),
     )
-    onnx.save(cleaned.model, folder / artifact.FP_MODEL)
+    onnx.save(state.neutral or cleaned.model, folder / artifact.FP_MODEL)
     onnx.save(quantized, folder / artifact.QDQ_MODEL)
     save_observations(state.observations, folder / artifact.OBSERVATIONS)
     (folder / artifact.SCALES).write_text(scales.to_json(), encoding="utf-8")
@@ -166,6 +187,7 @@ def _provenance(request: Request, training: FrameSource) -> Provenance:
         target=request.target.name,
         target_sha256=sha256_of(request.target.model_dump_json()),
         seed=request.seed,
+        bits=request.bits,
         versions={"edgekit": edgekit.__version__}
         | {name: version(name) for name in ("numpy", "onnx", "onnxruntime", "onnxscript", "opencv-python-headless")},
     )
@@ -196,6 +218,8 @@ def _report(
             "parameters": sum(cost.parameters for cost in costs),
         },
         "quantized": {
+            "bits": request.bits,
+            "simulated": request.bits != "w8a8",
             "nodes": sum(_is_quantized(name, scales, high) for name in scales.nodes),
             "nodes_with_weights": len(scales.nodes),
             "macs_share": quantized_macs / total_macs if total_macs else 0.0,

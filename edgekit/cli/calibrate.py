@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="quick: ranges only, seconds. standard: all steps of the recipe, minutes. max: twice the search.",
 )
+@click.option(
+    "--bits",
+    type=click.Choice(["w8a8", "w4a8", "w4a4"]),
+    default="w8a8",
+    show_default=True,
+    help="Of weights and activations; fewer than 8 are simulated.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random numbers.")
 @click.option("--resume", is_flag=True, help="Go on from where a calibration was broken off.")
 @overwrite
@@ -56,6 +63,13 @@ def calibrate(terminal: Terminal, /, resume: bool, overwrite: bool, dry_run: boo
     except GateError:
         _summary(terminal, edgekit.Calibration.open(request.folder))
         raise
+    except KeyboardInterrupt:
+        if request.checkpoint.is_file():
+            terminal.note(
+                f"\n{request.checkpoint} holds what was learned so far. "
+                "The same command with --resume goes on from there; without --resume it starts anew."
+            )
+        raise
     _summary(terminal, calibration)
     terminal.result(
         {
@@ -65,7 +79,8 @@ def calibrate(terminal: Terminal, /, resume: bool, overwrite: bool, dry_run: boo
             "report": calibration.report,
         }
     )
-    terminal.note(f"\nnext: edgekit compile {calibration.folder} -o {calibration.folder}.edge")
+    if not calibration.report["quantized"]["simulated"]:
+        terminal.note(f"\nnext: edgekit compile {calibration.folder} -o {calibration.folder}.edge")
 
 
 def _summary(terminal: Terminal, calibration: Calibration) -> None:
@@ -86,6 +101,7 @@ def _rows(calibration: Calibration) -> list[tuple[str, str]]:
     checked = "held out" if agreement["held_out"] else "the same: there are too few to hold some out"
     gates = [f"{gate['name']} {gate['limit']:g} {'kept' if gate['passed'] else 'FAILED'}" for gate in report["gates"]]
     ground = ", ".join(f"{cm:.1f} cm at {metres} m" for metres, cm in agreement["ground_shift_cm"].items())
+    drawn = f"; the worst are drawn in {calibration.folder}/worst" if agreement["worst"] else ""
     unit = "" if calibration.recipe.decoder.family == "generic" else " px"
     return [
         ("calibration", str(calibration.folder)),
@@ -93,22 +109,40 @@ def _rows(calibration: Calibration) -> list[tuple[str, str]]:
         ("recipe", f"{calibration.recipe.name}: {calibration.recipe.title}"),
         ("target", f"{target.name}: {target.title}"),
         (
-            "8 bit",
+            "quantized",
             f"{quantized['nodes']} of {quantized['nodes_with_weights']} layers with weights, "
-            f"{quantized['macs_share']:.1%} of the multiplications",
+            f"{quantized['macs_share']:.1%} of the multiplications, {_bits(quantized)}",
         ),
+        *([("equalized", _equalization(report["equalization"]))] if "equalization" in report else []),
         *([("selection", _selection(report["selection"]))] if "selection" in report else []),
         ("frames", f"{report['frames']['calibrated_on']} to calibrate, {agreement['frames']} to check ({checked})"),
         ("agreement", f"{figures_text(agreement['figures'])}, against {agreement['reference']}"),
         ("", f"{agreement['origin']} with {agreement['engine']}"),
         (
             "distortion",
-            f"{agreement['distortion']:.3f}{unit} a frame; the worst are drawn in {calibration.folder}/worst",
+            f"{agreement['distortion']:.3f}{unit} a frame{drawn}",
         ),
         *([("on the road", ground)] if ground else []),
         ("gates", ", ".join(gates) or "none"),
         ("took", f"{sum(report['seconds'].values()):.1f} s, peak memory {report['peak_rss_mb']:.0f} MB"),
     ]
+
+
+def _bits(quantized: Mapping[str, Any]) -> str:
+    return f"{quantized['bits']}, simulated" if quantized["simulated"] else str(quantized["bits"])
+
+
+def _equalization(record: Mapping[str, Any]) -> str:
+    if not record["layers_scaled"] and not record["inputs_shifted"]:
+        return "no: it would have made nothing better"
+    predicted = record["predicted_noise"]
+    parts = ["the input's pixels exact"] if record["inputs_shifted"] else []
+    if record["layers_scaled"]:
+        parts += [
+            f"{record['layers_scaled']} layers, predicted noise "
+            f"x{predicted['after'] / max(predicted['before'], 1e-30):.2f}"
+        ]
+    return f"{', '.join(parts)}; noise of the heads x{record['noise']:.2f} on {record['distortion']['frames']} frames"
 
 
 def _selection(selection: Mapping[str, Any]) -> str:
@@ -122,8 +156,10 @@ def _plan(terminal: Terminal, request: Request, overwrite: bool) -> None:
     """Show what would be done, once everything that it needs was found and read."""
     from edgekit.calibration import artifact
     from edgekit.graph.read import read_model
+    from edgekit.runtime.session import heads_of
 
-    read_model(request.model_file)
+    source = read_model(request.model_file)
+    heads_of(request.recipe, [value.name for value in source.graph.output])
     steps = [step.model_dump(mode="json") for step in request.recipe.step]
     gates = {"step": "check", **request.recipe.gates.model_dump(exclude_none=True)}
     show_plan(
@@ -133,6 +169,7 @@ def _plan(terminal: Terminal, request: Request, overwrite: bool) -> None:
             "frames": len(request.frames),
             "recipe": request.recipe.name,
             "target": request.target.name,
+            "bits": request.bits,
             "engine": f"{request.target.backend}, built {request.target.builds}",
             "step": [*steps, gates],
             "writes": [str(request.folder / name) for name in (*artifact.FILES, artifact.WORST)],

@@ -21,15 +21,16 @@ SMALLEST_SCALE = 1e-12
 def integer_limits(scheme: TensorScheme) -> tuple[int, int]:
     """Return the smallest and largest integer that a scheme uses.
 
-    Symmetric signed grids leave out the lowest integer, so that both signs reach equally far. A reduced range has
-    one bit less, for kernels that add products of two 8-bit numbers in 16 bits.
+    A narrow range leaves out the lowest integer, as engines want it of symmetric weights. QuantizeLinear knows no such
+    limit, so activations use it. A reduced range has one bit less, for kernels that add products of two 8-bit numbers
+    in 16 bits.
     """
     info = np.iinfo(scheme.dtype)
     unused = info.bits - (scheme.bits or info.bits)
     low, high = int(info.min) >> unused, int(info.max) >> unused
     if scheme.reduce_range:
         low, high = low // 2, high // 2
-    return (-high if scheme.symmetric and low < 0 else low), high
+    return low + scheme.narrow_range, high
 
 
 def scale_and_zero_point(

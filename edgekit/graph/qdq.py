@@ -1,4 +1,4 @@
-"""Write explicit Q/DQ into a model: QuantizeLinear and DequantizeLinear pairs, and 8-bit weights."""
+"""Write explicit Q/DQ into a model: QuantizeLinear and DequantizeLinear pairs, and integer weights."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from edgekit.errors import UsageError
-from edgekit.graph.numerics import integer_limits, quantize
+from edgekit.graph.numerics import dequantize, integer_limits, quantize
 from edgekit.graph.placement import Placement, QuantizedActivation, QuantizedWeight
 from edgekit.graph.view import GraphView, integer_attribute
-from edgekit.targets import Scheme
+from edgekit.targets import Scheme, TensorScheme
 
 Array = NDArray[Any]
 
@@ -42,6 +42,7 @@ def write_qdq(
     parameters: Mapping[str, QuantizationParameters],
     integers: Mapping[str, Array] | None = None,
     biases: Mapping[str, Array] | None = None,
+    grids: Mapping[str, TensorScheme] | None = None,
 ) -> onnx.ModelProto:
     """Return a copy of a cleaned model with Q/DQ pairs as placed.
 
@@ -53,11 +54,13 @@ def write_qdq(
         integers: Weight name to its integers, where they were chosen; other weights are rounded to nearest.
         biases: Name of a node with quantized weights to the bias, (output channels,), that replaces its own; a node
             that has none gets one.
+        grids: Tensor name to its grid, where that is not the scheme's. A grid of fewer bits than its dtype has is kept
+            by a Clip before QuantizeLinear, and by the integers of weights: no engine needs to know 4-bit dtypes.
 
     Raises:
         UsageError: Integers or a bias belong to no quantized weight, or do not fit it.
     """
-    writer = _Writer(model, scheme, parameters, integers or {}, biases or {})
+    writer = _Writer(model, scheme, parameters, integers or {}, biases or {}, grids or {})
     writer.check(placement)
     for weight in placement.weights:
         writer.quantize_weight(weight)
@@ -92,12 +95,14 @@ class _Writer:
         parameters: Mapping[str, QuantizationParameters],
         integers: Mapping[str, Array],
         biases: Mapping[str, Array],
+        grids: Mapping[str, TensorScheme],
     ) -> None:
         self._view = GraphView(model)
         self._scheme = scheme
         self._parameters = parameters
         self._integers = integers
         self._biases = biases
+        self._grids = grids
         self._constants: dict[str, Array] = {}
         self._leading: list[onnx.NodeProto] = []
         self._behind: dict[str, list[onnx.NodeProto]] = {}
@@ -112,8 +117,9 @@ class _Writer:
             self._check_bias(name, bias, nodes.get(name))
 
     def _check_integers(self, name: str, integers: Array, weight: QuantizedWeight | None) -> None:
-        low, high = integer_limits(self._scheme.weights)
-        dtype = self._scheme.weights.dtype
+        grid = self._grids.get(name, self._scheme.weights)
+        low, high = integer_limits(grid)
+        dtype = grid.dtype
         shape = None if weight is None else self._view.constant(name).shape
         fits = integers.shape == shape and integers.dtype == dtype
         if not fits or (integers.size and (integers.min() < low or integers.max() > high)):
@@ -139,7 +145,8 @@ class _Writer:
         values, how = self._view.constant(weight.tensor), self._parameters[weight.tensor]
         integers = self._integers.get(weight.tensor)
         if integers is None:
-            integers = quantize(values, how.scale, how.zero_point, self._scheme.weights, how.axis)
+            grid = self._grids.get(weight.tensor, self._scheme.weights)
+            integers = quantize(values, how.scale, how.zero_point, grid, how.axis)
         self._inputs[weight.node, 1] = self._dequantized(weight.tensor, integers, how)
         if weight.node in self._biases:
             self._replace_bias(weight, np.asarray(self._biases[weight.node], np.float32))
@@ -177,12 +184,28 @@ class _Writer:
         name, how = activation.tensor, self._parameters[activation.tensor]
         quantized, dequantized = f"{name}_quantized", f"{name}_dequantized"
         scale_inputs = self._scale_inputs(name, how)
+        clip, clipped = self._clip(name, how)
         self._behind[name] = [
-            _node("QuantizeLinear", [name, *scale_inputs], quantized, how.axis),
+            *clip,
+            _node("QuantizeLinear", [clipped, *scale_inputs], quantized, how.axis),
             _node("DequantizeLinear", [quantized, *scale_inputs], dequantized, how.axis),
         ]
         for reader in activation.readers:
             self._inputs[reader.node, reader.slot] = dequantized
+
+    def _clip(self, name: str, how: QuantizationParameters) -> tuple[list[onnx.NodeProto], str]:
+        """Return a Clip to the ends of a grid that its dtype goes beyond, and the tensor that is then quantized.
+
+        The ends are levels of the grid, and whatever lies beyond them would have been rounded to them: nothing changes
+        but that the integers stay within the grid.
+        """
+        grid = self._grids.get(name, self._scheme.activations)
+        if grid.bits is None or grid.bits == np.iinfo(grid.dtype).bits:
+            return [], name
+        ends = dequantize(np.array(integer_limits(grid)), how.scale, how.zero_point)
+        limits = [f"{name}_least", f"{name}_greatest"]
+        self._constants |= {limit: np.array(end, np.float32) for limit, end in zip(limits, ends, strict=True)}
+        return [_node("Clip", [name, *limits], f"{name}_clipped", None)], f"{name}_clipped"
 
     def _scale_inputs(self, name: str, how: QuantizationParameters) -> list[str]:
         self._constants[f"{name}_scale"] = np.asarray(how.scale, np.float32)

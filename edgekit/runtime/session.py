@@ -106,11 +106,13 @@ def heads_of(recipe: Recipe, outputs: Iterable[str]) -> dict[str, str]:
     if not recipe.heads:
         return {name: name for name in known}
     heads = {name: head.output or name for name, head in recipe.heads.items()}
-    missing = sorted(set(heads.values()) - set(known))
+    missing = [name for name, output in heads.items() if output not in known]
     if missing:
+        head = missing[0]
         raise UsageError(
-            problem=f"The model has no output '{missing[0]}', which the recipe '{recipe.name}' reads.",
-            found=f"outputs: {', '.join(known)}",
-            fix="Use the recipe of this model's family, or name the output under [heads] in a recipe of your own.",
+            problem=f"The model has no output '{heads[head]}', which the recipe '{recipe.name}' reads as '{head}'.",
+            found=f"outputs: {', '.join(known)}; missing: {', '.join(heads[name] for name in missing)}",
+            fix="Use the recipe of this model's family (`edgekit recipes` lists them), or say in a recipe of your own "
+            f"which output it is: output = '...' under [heads.{head}].",
         )
     return heads

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -95,6 +96,24 @@ def read_head(heads: Mapping[str, Array], name: str, shape: tuple[int | str, ...
     values: NDArray[np.float32] = array[0].astype(np.float32, copy=False)
     require_finite(values, name)
     return values
+
+
+@contextmanager
+def on_frame(name: str) -> Iterator[None]:
+    """Name the frame in the error of an output that is not finite, which is raised within.
+
+    Raises:
+        ArtifactError: The same, with the frame.
+    """
+    try:
+        yield
+    except ArtifactError as error:
+        raise ArtifactError(
+            problem=error.problem,
+            found=f"{error.found}, on the frame {name}",
+            fix="Leave the frame out if it shows nothing that the network should see. Otherwise mend the network: a "
+            "division, a root or a logarithm in it has no result there.",
+        ) from error
 
 
 def require_finite(values: Array, name: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import edgekit
 from edgekit.calibration.artifact import FILES, FP_MODEL, QDQ_MODEL, SCALES
 from edgekit.calibration.requantize import requantize
 from edgekit.errors import ArtifactError, DataError, GateError, UsageError
-from edgekit.frames import Frames
+from edgekit.frames import Frame, Frames
 from edgekit.reference.road import RoadFrames
 from edgekit.targets import load_target
 from tests.graph.models import joining_net
@@ -114,6 +115,38 @@ def test_the_generic_recipe_takes_any_model(tmp_path: Path) -> None:
         tmp_path / "net.onnx", RoadFrames(0, 4), recipe="generic", target="intel-cpu-vnni", out=tmp_path / "x"
     )
     assert result.report["agreement"]["figures"]["sqnr_db"] > 20
+
+
+class UntouchedFrames(RoadFrames):
+    """Frames that must not be looked at."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        raise AssertionError
+
+
+def test_a_head_that_the_model_lacks_is_named_before_any_frame_is_read(tmp_path: Path) -> None:
+    onnx.save(joining_net(), tmp_path / "net.onnx")
+    (tmp_path / "net.toml").write_text(
+        'extends = "lane-curve"\nname = "mine"\n[heads.logits]\nrole = "confidence"\noutput = "scores"\n'
+        '[heads.curves]\nrole = "geometry"\nconfidence = "logits"\noutput = "polynomials"\n'
+    )
+    with pytest.raises(UsageError) as caught:
+        edgekit.calibrate(
+            tmp_path / "net.onnx", UntouchedFrames(0, 4), recipe=tmp_path / "net.toml", out=tmp_path / "x"
+        )
+    assert caught.value.problem == "The model has no output 'polynomials', which the recipe 'mine' reads as 'curves'."
+    assert caught.value.found == "outputs: scores, offsets; missing: polynomials"
+    assert "output = '...' under [heads.curves]" in caught.value.fix
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_role_that_the_decoder_misses_is_named_before_any_frame_is_read(tmp_path: Path) -> None:
+    onnx.save(joining_net(), tmp_path / "net.onnx")
+    (tmp_path / "net.toml").write_text('extends = "lane-curve"\nname = "mine"\n[heads.scores]\nrole = "confidence"\n')
+    with pytest.raises(UsageError, match="needs a head with the role 'geometry'"):
+        edgekit.calibrate(
+            tmp_path / "net.onnx", UntouchedFrames(0, 4), recipe=tmp_path / "net.toml", out=tmp_path / "x"
+        )
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -18,7 +18,7 @@ from tests.graph.schemes import scheme
 
 LOW = {
     "activations": TensorScheme(dtype="uint8", symmetric=False, granularity="tensor", bits=4),
-    "weights": TensorScheme(dtype="int8", symmetric=True, granularity="channel", bits=4),
+    "weights": TensorScheme(dtype="int8", symmetric=True, granularity="channel", narrow_range=True, bits=4),
 }
 """W4A4, simulated in 8-bit dtypes."""
 

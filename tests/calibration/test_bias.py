@@ -59,7 +59,7 @@ def test_it_takes_back_a_mean_error() -> None:
 def test_a_correction_that_does_not_help_is_not_kept() -> None:
     start = coarse(quantized_net(residual_net()))
     before = Verdict(1.0, 1.0)
-    for worse in (Verdict(1.1, 0.5), Verdict(0.5, 1.1)):
+    for worse in (Verdict(1.1, 0.5, 0.1), Verdict(0.5, 1.1)):
         found = correct_biases(start, inputs, lambda run, worse=worse: worse, before)
         assert found.result is start
         assert (found.verdict, found.rounds) == (before, 0)

@@ -47,7 +47,7 @@ FAMILIES: dict[str, tuple[Recipe, dict[str, tuple[int, ...]], set[str]]] = {
     "row-anchor": (
         load_recipe("lane-row-anchor"),
         {"cls": (1, 2, 6, 9), "vertical": (1, 2, 6, 1), "offset": (1, 2, 6, 9)},
-        {"cls", "vertical"},
+        {"vertical"},
     ),
     "background-column": (load_recipe("lane-row-anchor-ufld"), {"cls": (1, 10, 6, 2)}, {"cls"}),
     "line-anchor": (load_recipe("lane-line-anchor"), {"proposals": (1, 7, 77)}, set()),

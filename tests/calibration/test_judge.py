@@ -43,7 +43,7 @@ def test_half_the_noise_is_half_the_score(probe: Probe) -> None:
     judge = Judge(probe, network({"a": 0.1, "b": 0.1}))  # type: ignore[arg-type]
     half = judge(network({"a": 0.05, "b": 0.05}))  # type: ignore[arg-type]
     assert half.score == pytest.approx(0.5 * judge.start.score, rel=0.02)
-    assert half.improves_on(judge.start, judge.start)
+    assert half.improves_on(judge.start)
 
 
 def test_a_head_without_noise_is_not_sensitive(probe: Probe) -> None:
@@ -55,8 +55,20 @@ def test_a_head_without_noise_is_not_sensitive(probe: Probe) -> None:
 
 @pytest.mark.parametrize(
     ("found", "better"),
-    [(Verdict(0.9, 0.9), True), (Verdict(1.0, 0.9), True), (Verdict(1.1, 0.5), False), (Verdict(0.5, 1.1), False)],
+    [
+        (Verdict(0.9, 0.9), True),
+        (Verdict(1.1, 0.9), True),
+        (Verdict(1.1, 0.5, 0.01), False),
+        (Verdict(0.5, 1.1), False),
+    ],
 )
-def test_less_score_is_better_but_never_with_more_distortion_than_the_start(found: Verdict, better: bool) -> None:
-    start = Verdict(1.0, 1.0)
-    assert found.improves_on(start, start) is better
+def test_less_score_is_better_but_never_with_measurably_more_distortion(found: Verdict, better: bool) -> None:
+    assert found.improves_on(Verdict(1.0, 1.0)) is better
+
+
+def test_distortion_exceeds_the_start_only_where_that_is_no_chance(probe: Probe) -> None:
+    judge = Judge(probe, network({"a": 0.1, "b": 0.1}))  # type: ignore[arg-type]
+    assert judge.start.excess == 0.0
+    assert judge(network({"a": 0.2, "b": 0.2})).excess > 0.0  # type: ignore[arg-type]
+    assert judge(network({"a": 0.1001, "b": 0.1})).excess < 1e-3  # type: ignore[arg-type]
+    assert judge(network({"a": 0.05, "b": 0.05})).excess < 0.0  # type: ignore[arg-type]

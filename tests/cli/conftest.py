@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +17,19 @@ from edgekit.cli import execute
 from edgekit.cli.terminal import Terminal
 
 Edgekit = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def start(folder: Path, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+    """Start a command that can be interrupted: a shell's background jobs ignore SIGINT, and their children inherit it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "edgekit", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from edgekit.cli import INTERRUPTED
 
-from .conftest import Edgekit
+from .conftest import Edgekit, start
 
 
 def fingerprint(folder: Path) -> dict[str, bytes]:
@@ -44,6 +44,20 @@ def test_json_is_the_report_and_nothing_else(edgekit: Edgekit, arguments: list[s
     told = json.loads(done.stdout)
     assert (told["schema_version"], told["calibration"], told["recipe"]) == (1, "out", "generic")
     assert told["report"]["agreement"]["origin"] == "measured"
+
+
+def test_four_bits_are_simulated_and_say_so(in_process: Edgekit, arguments: list[str], tmp_path: Path) -> None:
+    done = in_process(*arguments, "-o", "out", "--bits", "w4a4")
+    assert done.returncode == 0, done.stderr
+    assert "w4a4, simulated" in done.stdout
+    assert "edgekit compile" not in done.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["quantized"]["bits"], report["quantized"]["simulated"]) == ("w4a4", True)
+    assert json.loads((tmp_path / "out" / "scales.json").read_text())["provenance"]["bits"] == "w4a4"
+    refused = in_process("compile", "out", "-o", "out.edge")
+    assert refused.returncode == 2
+    assert "no shipped target runs" in refused.stderr and "--bits w8a8" in refused.stderr
+    assert not (tmp_path / "out.edge").exists()
 
 
 def test_the_default_folder_is_named_after_model_and_target(
@@ -212,6 +226,13 @@ def test_a_recipe_that_does_not_fit_the_model(in_process: Edgekit, arguments: li
     assert "curves" in done.stderr
 
 
+def test_a_dry_run_tells_of_a_head_that_the_model_lacks(
+    in_process: Edgekit, arguments: list[str], tmp_path: Path
+) -> None:
+    done = refused(in_process(*arguments, "--recipe", "lane-curve", "--dry-run"), 2, "'lane-curve'", tmp_path)
+    assert "outputs: out" in done.stderr
+
+
 def test_a_model_that_no_recipe_is_known_for(in_process: Edgekit, arguments: list[str], tmp_path: Path) -> None:
     del arguments[4:6]
     done = refused(in_process(*arguments, "-o", "out"), 2, "The recipe cannot be told", tmp_path)
@@ -290,8 +311,7 @@ def test_ctrl_c_in_the_middle(arguments: list[str], frames: Path, tmp_path: Path
     (tmp_path / "many.txt").write_text("frames/000.jpg\n" * 200_000)
     (tmp_path / "recipe.toml").write_text('extends = "generic"\n[[step]]\nstep = "observe"\nframes = 200000\n')
     arguments[3], arguments[5] = "many.txt", "recipe.toml"
-    command = [sys.executable, "-m", "edgekit", *arguments, "-o", "results/out", "--json"]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    running = start(tmp_path, *arguments, "-o", "results/out", "--json")
     results = tmp_path / "results"
     while running.poll() is None and not (results.is_dir() and list(results.iterdir())):
         time.sleep(0.01)

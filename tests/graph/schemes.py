@@ -8,7 +8,7 @@ from edgekit.targets import Scheme, TensorScheme
 
 UNSIGNED = TensorScheme(dtype="uint8", symmetric=False, granularity="tensor")
 SIGNED = TensorScheme(dtype="int8", symmetric=True, granularity="tensor")
-WEIGHTS = TensorScheme(dtype="int8", symmetric=True, granularity="channel")
+WEIGHTS = TensorScheme(dtype="int8", symmetric=True, granularity="channel", narrow_range=True)
 
 
 def scheme(**changes: Any) -> Scheme:

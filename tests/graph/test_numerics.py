@@ -20,18 +20,36 @@ reals = st.floats(-1e4, 1e4, width=32)
 
 
 @pytest.mark.parametrize(
-    ("dtype", "symmetric", "reduce", "limits"),
+    ("dtype", "symmetric", "narrow", "reduce", "limits"),
     [
-        ("int8", True, False, (-127, 127)),
-        ("int8", False, False, (-128, 127)),
-        ("uint8", False, False, (0, 255)),
-        ("int8", True, True, (-63, 63)),
-        ("uint16", False, False, (0, 65535)),
+        ("int8", True, True, False, (-127, 127)),
+        ("int8", True, False, False, (-128, 127)),
+        ("int8", False, False, False, (-128, 127)),
+        ("uint8", False, False, False, (0, 255)),
+        ("int8", True, True, True, (-63, 63)),
+        ("int8", True, False, True, (-64, 63)),
+        ("uint16", False, False, False, (0, 65535)),
     ],
 )
-def test_integer_limits(dtype: str, symmetric: bool, reduce: bool, limits: tuple[int, int]) -> None:
-    one = TensorScheme(dtype=dtype, symmetric=symmetric, granularity="tensor", reduce_range=reduce)
+def test_integer_limits(dtype: str, symmetric: bool, narrow: bool, reduce: bool, limits: tuple[int, int]) -> None:
+    one = TensorScheme(dtype=dtype, symmetric=symmetric, granularity="tensor", narrow_range=narrow, reduce_range=reduce)
     assert integer_limits(one) == limits
+
+
+@given(values=st.lists(reals, min_size=4, max_size=4), extent=st.floats(0.5, 100, width=32))
+def test_symmetric_activations_saturate_where_onnx_does(values: list[float], extent: float) -> None:
+    scheme = TensorScheme(dtype="int8", symmetric=True, granularity="tensor")
+    scale, zero_point = scale_and_zero_point(-extent, extent, scheme)
+    array = np.array([*values, -2 * extent, 2 * extent], np.float32)
+    node = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"])
+    kinds = (("x", TensorProto.FLOAT), ("s", TensorProto.FLOAT), ("z", TensorProto.INT8))
+    tensors = [helper.make_tensor_value_info(name, kind, None) for name, kind in kinds]
+    graph = helper.make_graph([node], "g", tensors, [helper.make_tensor_value_info("y", TensorProto.INT8, None)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
+    (expected,) = ReferenceEvaluator(model).run(None, {"x": array, "s": scale, "z": zero_point})
+    found = quantize(array, scale, zero_point, scheme)
+    assert np.array_equal(found, expected)
+    assert found[-2:].tolist() == [-128, 127]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
