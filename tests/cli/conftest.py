@@ -20,7 +20,7 @@ Edgekit = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def start(folder: Path, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
-    """Start a command that can be interrupted: a shell's background jobs ignore SIGINT, and their children inherit it."""
+    """Start a command that SIGINT ends: a shell's background jobs ignore it, and their children inherit that."""
     return subprocess.Popen(
         [sys.executable, "-m", "edgekit", *map(str, arguments)],
         stdout=subprocess.PIPE,
