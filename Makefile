@@ -13,7 +13,7 @@ BENCH_READY := .venv/.ready-bench
 
 demo: $(READY)
 	rm -rf $(BUILD)
-	$(BIN)/edgekit calibrate --target jetson-orin -o $(BUILD)/jetson-orin
+	$(BIN)/edgekit calibrate --target jetson-orin --effort quick -o $(BUILD)/jetson-orin
 	$(BIN)/edgekit compile $(BUILD)/jetson-orin --target host -o $(BUILD)/lane.edge
 	$(BIN)/edgekit verify $(BUILD)/lane.edge
 	$(BIN)/edgekit profile $(BUILD)/lane.edge --seconds 5 -o $(BUILD)/profile.json

@@ -160,7 +160,7 @@ class SelectStep(Strict):
 
     step: Literal["select"]
     frames: int = Field(default=12, ge=1, description="frames that distortion is measured on, evenly spread")
-    max_slowdown: float = Field(default=0.05, ge=0, description="largest loss of time, estimated from MACs")
+    max_slowdown: float = Field(default=0.03, ge=0, description="largest loss of time, as estimated")
     min_macs_share: float = Field(default=0.9, ge=0, le=1, description="share of the MACs in 8 bit that must stay so")
     max_rounds: int = Field(default=8, ge=1)
 

@@ -29,7 +29,7 @@ def calibrate(
     out: str | Path | None = None,
     max_lateral: float | None = None,
     min_f1: float | None = None,
-    effort: Effort = "quick",
+    effort: Effort = "standard",
     bits: Bits = "w8a8",
     seed: int = 0,
     resume: bool = False,
@@ -47,7 +47,7 @@ def calibrate(
         out: The folder to write; none: build/<model>-<target>.
         max_lateral: Gate: largest mean lateral shift in px of the frame; none: the recipe's.
         min_f1: Gate: least F1 against the floating-point model's lanes; none: the recipe's.
-        effort: "quick" observes and chooses scales; "standard" runs all steps of the recipe, selection among them;
+        effort: "quick" observes and chooses scales; "standard" runs all steps of the recipe, learning among them;
             "max" gives its searches twice the frames and rounds.
         bits: Bits of weights and activations. Fewer than 8 are simulated under the target's rules, the first and the
             last layers left at 8 bit: no shipped target runs them, and `compile` refuses the result.

@@ -3,7 +3,7 @@
 For a layer that reads a tensor x with channels i and gives channels o, with weights w and factors f (the tensor holds
 x_i / f_i, the weights w_oi f_i):
 
-    noise_o / signal_o = ( activation_weight * A^2 / 12 * sum_i  s_i * |w_oi|^2 * f_i^2
+    noise_o / signal_o = ( A^2 / 12 * sum_i s_i * |w_oi|^2 * f_i^2
                            + B_o^2 / 12 * taps * sum_i  E x_i^2 / f_i^2 )  /  sum_i |w_oi|^2 E x_i^2
 
 A, the step of the activation's grid, is the range of x / f over all channels by the number of levels; B_o, that of the
@@ -66,7 +66,6 @@ class NoiseModel:
         groups: The channels' labels.
         statistics: Of every quantized tensor that has channels.
         exact: Quantized tensors that lose nothing: their values lie on the grid.
-        activation_weight: How much more the noise of activations counts than that of weights.
 
     Attributes:
         layers: How many readers have a channel that may be scaled.
@@ -82,9 +81,7 @@ class NoiseModel:
         groups: ChannelGroups,
         statistics: Mapping[str, ChannelStatistics],
         exact: Sequence[str] = (),
-        activation_weight: float = 1.0,
     ) -> None:
-        self._activation_weight = activation_weight
         tensors = [one for one in placement.activations if one.tensor in statistics]
         names = list(dict.fromkeys(one.group for one in tensors))
         number = {one.tensor: names.index(one.group) for one in tensors}
@@ -164,7 +161,7 @@ class NoiseModel:
         ]
         step = sum(np.exp(end) for end, _ in ends) / self._levels
 
-        by_activation = self._activation_weight / 12 * self._share * step[self._read] ** 2
+        by_activation = self._share / 12 * step[self._read] ** 2
         active = self._active * squared
         by_weights = self._rounding * self._share * np.exp(2 * peak)
         spread = self._square / squared

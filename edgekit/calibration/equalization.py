@@ -35,7 +35,7 @@ from edgekit.graph.qdq import write_qdq
 from edgekit.graph.reference import ReferenceRun
 from edgekit.graph.shift import shiftable, shifted
 from edgekit.progress import Progress
-from edgekit.recipes import EqualizeStep, Recipe, ReconstructStep, ScaleStep
+from edgekit.recipes import EqualizeStep, Recipe, ScaleStep
 from edgekit.runtime.preprocessing import Preprocessor
 from edgekit.targets import Target, TensorScheme
 
@@ -43,9 +43,6 @@ LEAST_FRAMES_TO_SPLIT = 4
 
 LARGEST_NOISE = 0.97
 """A rewriting that leaves the heads more than this share of their noise is not worth it: on few frames it is chance."""
-
-BEFORE_LEARNING = 4.0
-"""How much more the noise of activations counts where weights are learned later: that takes back most of theirs."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +227,6 @@ def _factors(plain: Plain, moved: Rewriting, source: _Source) -> tuple[Rewriting
     exact = [
         name for name, grid in pixels.items() if exact_zero_point(grid, plain.target.scheme.activations) is not None
     ]
-    learned = any(isinstance(step, ReconstructStep) for step in plain.recipe.step)
     noise = NoiseModel(
         built.model,
         built.placement,
@@ -239,7 +235,6 @@ def _factors(plain: Plain, moved: Rewriting, source: _Source) -> tuple[Rewriting
         groups,
         statistics,
         exact,
-        BEFORE_LEARNING if learned else 1.0,
     )
     values = least_noise(noise)
     before, after = (float(noise.of_parts(np.log(one)).sum()) for one in (np.ones_like(values), values))

@@ -19,7 +19,7 @@ from edgekit.calibration.probe import Probe
 from edgekit.calibration.scales import TensorScale, choose_scales
 from edgekit.calibration.selection import Budget, select
 from edgekit.calibration.sensitivity import Analysis, analyse
-from edgekit.calibration.speed import macs_cost
+from edgekit.calibration.speed import estimated_cost
 from edgekit.calibration.variants import Variants, remembered_scales
 from edgekit.errors import UsageError
 from edgekit.frames import FrameSource
@@ -141,7 +141,7 @@ def select_nodes(state: State, step: SelectStep, progress: Progress) -> State:
     analysis = Analysis(probe, variants)
     sensitivity = analyse(analysis, progress)
     budget = Budget(step.max_slowdown, step.min_macs_share, max_rounds=step.max_rounds)
-    selection = select(analysis, sensitivity, macs_cost(state.model, variants.nodes), budget, progress)
+    selection = select(analysis, sensitivity, estimated_cost(state.model, variants.nodes), budget, progress)
     placement = _explained(place(state.model, scheme, selection.keep), selection.why())
     scales = choose_scales(state.model, placement, scheme, state.observations, state.ranges, state.grids)
     records = {"sensitivity": sensitivity.to_json(), "selection": selection.to_json()}

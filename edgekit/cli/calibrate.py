@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 @click.option(
     "--effort",
     type=click.Choice(["quick", "standard", "max"]),
-    default="quick",
+    default="standard",
     show_default=True,
-    help="quick: ranges only, seconds. standard: all steps of the recipe, minutes. max: twice the search.",
+    help="quick: ranges only, seconds. standard: the whole recipe, minutes. max: twice the search.",
 )
 @click.option(
     "--bits",
@@ -115,6 +115,7 @@ def _rows(calibration: Calibration) -> list[tuple[str, str]]:
         ),
         *([("equalized", _equalization(report["equalization"]))] if "equalization" in report else []),
         *([("selection", _selection(report["selection"]))] if "selection" in report else []),
+        *([("learned", _reconstruction(report["reconstruction"]))] if "reconstruction" in report else []),
         ("frames", f"{report['frames']['calibrated_on']} to calibrate, {agreement['frames']} to check ({checked})"),
         ("agreement", f"{figures_text(agreement['figures'])}, against {agreement['reference']}"),
         ("", f"{agreement['origin']} with {agreement['engine']}"),
@@ -143,6 +144,13 @@ def _equalization(record: Mapping[str, Any]) -> str:
             f"x{predicted['after'] / max(predicted['before'], 1e-30):.2f}"
         ]
     return f"{', '.join(parts)}; noise of the heads x{record['noise']:.2f} on {record['distortion']['frames']} frames"
+
+
+def _reconstruction(found: Mapping[str, Any]) -> str:
+    checked = "on frames held out of learning" if found["held_out"] else "on the frames learned from"
+    if found["after"] == found["before"]:
+        return f"nothing that is better {checked} than what was there; distortion {found['before']:.3f}"
+    return f"distortion {checked} {found['before']:.3f} -> {found['after']:.3f}"
 
 
 def _selection(selection: Mapping[str, Any]) -> str:

@@ -55,8 +55,9 @@ def compile_(
     manifest = bundle.manifest
     if manifest.target.scheme != opened.target.scheme:
         terminal.warn(
-            f"The scales were chosen anew for {manifest.target.name}. Its gates were judged for {opened.target.name} "
-            "only; the agreement above is that of a few golden frames. Calibrate for this target to have them judged."
+            f"The scales were chosen anew for {manifest.target.name}, without what was selected and learned for "
+            f"{opened.target.name}, and the gates were judged for that one only; the agreement above is that of a few "
+            f"golden frames. Better: edgekit calibrate --target {manifest.target.name}"
         )
     terminal.result(
         {

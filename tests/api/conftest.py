@@ -53,6 +53,7 @@ def small_calibration(tmp_path_factory: pytest.TempPathFactory) -> Calibration:
         recipe="generic",
         target="host",
         out=folder / "calibration",
+        effort="quick",
     )
 
 
@@ -66,4 +67,5 @@ def lane_calibration(shared_lanes: Path, tmp_path_factory: pytest.TempPathFactor
         target="host",
         out=tmp_path_factory.mktemp("lane") / "calibration",
         min_f1=0.5,
+        effort="quick",
     )

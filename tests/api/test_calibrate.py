@@ -25,7 +25,9 @@ REAL = {
 
 
 def calibrate(out: Path, **changes: object) -> edgekit.Calibration:
-    return edgekit.calibrate(data=RoadFrames(0, 8), out=out, **({"target": "intel-cpu-vnni"} | changes))  # type: ignore[arg-type]
+    return edgekit.calibrate(
+        data=RoadFrames(0, 8), out=out, **({"target": "intel-cpu-vnni", "effort": "quick"} | changes)
+    )  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,9 @@ def test_twice_with_the_same_seed_gives_the_same_bytes(built_in: edgekit.Calibra
 
 
 def test_other_frames_give_other_scales_and_say_so(built_in: edgekit.Calibration, tmp_path: Path) -> None:
-    other = edgekit.calibrate(data=RoadFrames(7, 8), out=tmp_path / "other", target="intel-cpu-vnni", seed=7)
+    other = edgekit.calibrate(
+        data=RoadFrames(7, 8), out=tmp_path / "other", target="intel-cpu-vnni", seed=7, effort="quick"
+    )
     assert other.scales.tensors != built_in.scales.tensors
     assert built_in.scales.provenance.changed(other.scales.provenance) == ["frames_sha256", "seed"]
 
@@ -85,7 +89,7 @@ def test_a_failed_gate_keeps_the_folder(tmp_path: Path) -> None:
 
 
 def test_few_frames_serve_for_both_and_the_report_says_so(tmp_path: Path) -> None:
-    few = edgekit.calibrate(data=RoadFrames(0, 3), out=tmp_path / "few", target="intel-cpu-vnni")
+    few = edgekit.calibrate(data=RoadFrames(0, 3), out=tmp_path / "few", target="intel-cpu-vnni", effort="quick")
     assert few.report["agreement"]["held_out"] is False
     assert few.report["frames"]["calibrated_on"] == few.report["agreement"]["frames"] == 3
 
@@ -93,7 +97,9 @@ def test_few_frames_serve_for_both_and_the_report_says_so(tmp_path: Path) -> Non
 def test_the_recipe_is_found_by_the_models_heads(shared_lanes: Path, tmp_path: Path) -> None:
     model = shared_lanes / "models" / "quantlanenet-tusimple" / "model.onnx"
     frames = Frames.open(shared_lanes / "frames" / "tusimple").spread(2)
-    found = edgekit.calibrate(model, frames, target="intel-cpu-vnni", out=tmp_path / "found", min_f1=0.1)
+    found = edgekit.calibrate(
+        model, frames, target="intel-cpu-vnni", out=tmp_path / "found", min_f1=0.1, effort="quick"
+    )
     assert found.recipe.name == "lane-row-anchor"
 
 
@@ -154,7 +160,9 @@ def test_real_models_keep_their_lanes(shared_lanes: Path, tmp_path: Path, name: 
     recipe, folder = REAL[name]
     frames = Frames.open(shared_lanes / "frames" / folder).spread(6)
     model = shared_lanes / "models" / name / "model.onnx"
-    result = edgekit.calibrate(model, frames, recipe=recipe, target="arm-cortex-a76", out=tmp_path / name, min_f1=0.5)
+    result = edgekit.calibrate(
+        model, frames, recipe=recipe, target="arm-cortex-a76", out=tmp_path / name, min_f1=0.5, effort="quick"
+    )
     figures = result.report["agreement"]["figures"]
     assert figures["f1"] > 0.85
     assert figures.get("iou_lane", 1.0) > 0.85

@@ -33,7 +33,7 @@ def calibrated(out: Path, frames: Path) -> dict[str, dict[str, float]]:
     recipe = out.with_suffix(".toml")
     recipe.write_text('extends = "reference-lane"\nname = "nearest"\n[preprocessing]\ninterpolation = "nearest"\n')
     with pytest.raises(GateError):
-        edgekit.calibrate(data=frames, recipe=recipe, out=out, max_lateral=1e-6)
+        edgekit.calibrate(data=frames, recipe=recipe, out=out, max_lateral=1e-6, effort="quick")
     calibration = edgekit.Calibration.open(out)
     assert {golden.frame_size for golden in calibration.golden()} <= {(360, 640), (720, 1280), (180, 900)}
     per_frame: dict[str, dict[str, float]] = calibration.report["agreement"]["per_frame"]
@@ -124,6 +124,6 @@ def test_a_network_that_random_numbers_break_is_no_fault_of_cleaning(tmp_path: P
     root = net.node("Sqrt", ["image"], "root")
     onnx.save(net.model(net.conv(root, (3, 4), "out")), tmp_path / "net.onnx")
     frames = frames_with_a_black_one(tmp_path / "frames", -1, 4)
-    result = edgekit.calibrate(tmp_path / "net.onnx", frames, recipe="generic", out=tmp_path / "out")
+    result = edgekit.calibrate(tmp_path / "net.onnx", frames, recipe="generic", out=tmp_path / "out", effort="quick")
     assert result.report["model"]["largest_difference"] == 0.0
     assert result.report["agreement"]["figures"]["sqnr_db"] > 20

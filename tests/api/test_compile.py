@@ -191,6 +191,7 @@ class TestRefusal:
             recipe="lane-keypoint",
             target=tmp_path / "signed.toml",
             out=tmp_path / "calibration",
+            effort="quick",
         )
         try:
             made = compile(calibration, out=tmp_path / "lane.edge")

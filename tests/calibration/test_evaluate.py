@@ -90,7 +90,9 @@ def test_gates(gates: dict[str, float], passed: bool) -> None:
 
 def test_a_failed_gate_shows_the_worst_frames(tmp_path: Path) -> None:
     with pytest.raises(GateError, match="worst"):
-        edgekit.calibrate(data=RoadFrames(0, 8), out=tmp_path / "c", target="intel-cpu-vnni", max_lateral=0.001)
+        edgekit.calibrate(
+            data=RoadFrames(0, 8), out=tmp_path / "c", target="intel-cpu-vnni", max_lateral=0.001, effort="quick"
+        )
     report = edgekit.Calibration.open(tmp_path / "c").report["agreement"]
     assert report["worst"]
     for picture, name in report["worst"].items():

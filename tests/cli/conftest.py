@@ -125,7 +125,7 @@ def calibration(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("calibrated")
     np.savez(folder / "frames.npz", frames=np.stack([picture(index) for index in range(8)]))
-    edgekit.calibrate(model, folder / "frames.npz", recipe="generic", target="host", out=folder / "net")
+    edgekit.calibrate(model, folder / "frames.npz", recipe="generic", target="host", out=folder / "net", effort="quick")
     return folder / "net"
 
 

@@ -23,7 +23,18 @@ def fingerprint(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def arguments(model: Path, frames: Path) -> list[str]:
-    return ["calibrate", str(model), "--data", str(frames), "--recipe", "generic", "--target", "arm-cortex-a76"]
+    return [
+        "calibrate",
+        str(model),
+        "--data",
+        str(frames),
+        "--recipe",
+        "generic",
+        "--target",
+        "arm-cortex-a76",
+        "--effort",
+        "quick",
+    ]
 
 
 def test_it_writes_a_calibration_and_says_what_came_of_it(
@@ -106,11 +117,11 @@ def test_a_dry_run_says_that_the_folder_is_there_already(
 def test_settings_come_from_edgekit_toml(in_process: Edgekit, model: Path, frames: Path, tmp_path: Path) -> None:
     (tmp_path / "edgekit.toml").write_text(
         f'model = "{model}"\ndata = "{frames}"\nrecipe = "generic"\n\n'
-        '[calibrate]\ntarget = "arm-cortex-a76"\nout = "from-file"\n\n[profile]\nseconds = 3.0\n'
+        '[calibrate]\ntarget = "arm-cortex-a76"\nout = "from-file"\neffort = "quick"\n\n[profile]\nseconds = 3.0\n'
     )
     done = in_process("calibrate")
     assert done.returncode == 0, done.stderr
-    assert "settings from edgekit.toml: model, data, recipe, target, out" in done.stderr
+    assert "settings from edgekit.toml: model, data, recipe, target, out, effort" in done.stderr
     assert (tmp_path / "from-file" / "scales.json").is_file()
     assert in_process("calibrate", "--out", "typed").returncode == 0
     assert (tmp_path / "typed" / "scales.json").is_file()

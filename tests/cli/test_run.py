@@ -16,7 +16,7 @@ from .conftest import Edgekit
 def lane_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built-in lane model, compiled for this machine."""
     folder = tmp_path_factory.mktemp("lane")
-    calibration = edgekit.calibrate(target="host", out=folder / "lane")
+    calibration = edgekit.calibrate(target="host", out=folder / "lane", effort="quick")
     return edgekit.compile(calibration, out=folder / "lane.edge").path
 
 
