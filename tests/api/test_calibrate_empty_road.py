@@ -30,6 +30,24 @@ def strict(path: Path) -> dict[str, Any]:
     return read
 
 
+STEPS = """
+[[step]]
+step = "equalize"
+frames = 4
+[[step]]
+step = "observe"
+[[step]]
+step = "scale"
+[[step]]
+step = "select"
+frames = 4
+max_rounds = 2
+[[step]]
+step = "reconstruct"
+steps = 4
+"""
+
+
 @pytest.mark.parametrize("effort", ["quick", "standard"])
 @pytest.mark.parametrize("family", EMPTY_ROADS)
 def test_nothing_is_lost_and_what_is_unknown_keeps_no_gate(tmp_path: Path, family: str, effort: Effort) -> None:
@@ -58,7 +76,11 @@ def test_nothing_is_lost_and_what_is_unknown_keeps_no_gate(tmp_path: Path, famil
 @pytest.mark.parametrize("effort", ["quick", "standard"])
 def test_frames_of_one_grey_each_give_scales_and_figures_that_are_numbers(tmp_path: Path, effort: Effort) -> None:
     np.savez(tmp_path / "frames.npz", frames=grey(8, (90, 160)))
-    result = edgekit.calibrate(data=tmp_path / "frames.npz", out=tmp_path / "out", effort=effort, min_f1=0.01)
+    recipe = tmp_path / "short.toml"
+    recipe.write_text('extends = "reference-lane"\nname = "short"\n' + STEPS)
+    result = edgekit.calibrate(
+        data=tmp_path / "frames.npz", recipe=recipe, out=tmp_path / "out", effort=effort, min_f1=0.01
+    )
     assert all(np.isfinite(one.scale).all() and min(one.scale) > 0 for one in result.scales.tensors.values())
     agreement = strict(tmp_path / "out" / "report.json")["agreement"]
     assert 0 <= agreement["figures"]["f1"] <= 1

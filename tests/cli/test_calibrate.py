@@ -79,7 +79,8 @@ def test_the_default_folder_is_named_after_model_and_target(
 
 
 def test_for_a_jetson_it_says_where_the_engine_is_built(in_process: Edgekit, arguments: list[str]) -> None:
-    done = in_process(*arguments[:-1], "jetson-orin", "-o", "out")
+    arguments[arguments.index("--target") + 1] = "jetson-orin"
+    done = in_process(*arguments, "-o", "out")
     assert done.returncode == 0, done.stderr
     assert "The tensorrt engine is built on the Jetson" in done.stderr
     assert "not here" in done.stderr
