@@ -12,7 +12,7 @@ import pytest
 import edgekit
 from edgekit.errors import GateError
 from edgekit.recipes import Effort
-from tests.calibration.families import EMPTY_ROADS, SIZE, write
+from tests.calibration.families import EMPTY_ROADS, SIZE, STEPS, write
 
 
 def grey(count: int, size: tuple[int, int]) -> np.ndarray:
@@ -28,24 +28,6 @@ def strict(path: Path) -> dict[str, Any]:
 
     read: dict[str, Any] = json.loads(path.read_text(), parse_constant=refuse)
     return read
-
-
-STEPS = """
-[[step]]
-step = "equalize"
-frames = 4
-[[step]]
-step = "observe"
-[[step]]
-step = "scale"
-[[step]]
-step = "select"
-frames = 4
-max_rounds = 2
-[[step]]
-step = "reconstruct"
-steps = 4
-"""
 
 
 @pytest.mark.parametrize("effort", ["quick", "standard"])

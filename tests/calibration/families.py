@@ -72,6 +72,10 @@ EMPTY_ROADS: dict[str, tuple[str, Callable[[], onnx.ModelProto]]] = {
 
 STEPS = """
 [[step]]
+step = "equalize"
+frames = 4
+
+[[step]]
 step = "observe"
 
 [[step]]
