@@ -47,8 +47,11 @@ from tests.benchmarks.quantizing import NOT_INSTALLED, PACKAGES, Refused, costs_
 __all__ = ["CASES", "LANES", "ROOT", "THREADS", "Case", "Run", "Tally", "engine_run", "tallies", "times_ms"]
 
 
-def main(options: Options, only: Sequence[str], resume: bool) -> None:
+def main(options: Options, only: Sequence[str], resume: bool, note: str) -> None:
     results = _resumed(options) if resume and options.json.exists() else _new(options)
+    if note:
+        results.about["note"] = note
+        _save(options, results)
     for case in CASES:
         if not only or case.model in only:
             for block in BLOCKS:
@@ -151,7 +154,7 @@ def _say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def _options() -> tuple[Options, list[str], bool]:
+def _options() -> tuple[Options, list[str], bool, str]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--out", type=Path, default=ROOT / "docs" / "accuracy.md")
     parser.add_argument("--only", nargs="*", default=[], help="models", choices=[case.model for case in CASES])
@@ -161,6 +164,7 @@ def _options() -> tuple[Options, list[str], bool]:
     parser.add_argument("--modelopt-python", type=Path, help="a Python that has nvidia-modelopt[onnx]")
     parser.add_argument("--aimet-python", type=Path, help="a Python that has aimet-onnx")
     parser.add_argument("--adaround-steps", type=int, default=0, help="AIMET's AdaRound, steps per layer; 0: no row")
+    parser.add_argument("--note", default="", help="what a reader has to know of this run, for the page")
     given = parser.parse_args()
     pythons = {"modelopt": given.modelopt_python, "aimet": given.aimet_python}
     options = Options(
@@ -170,7 +174,7 @@ def _options() -> tuple[Options, list[str], bool]:
         adaround_steps=given.adaround_steps,
         tools=tuple(given.tools),
     )
-    return options, given.only, given.resume
+    return options, given.only, given.resume, given.note
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ Written by `python -m tests.benchmarks.accuracy`. Origin of every figure: measur
 
 Measured {about["date"]} on {about["cpu"]}, {about["threads"]} thread; {named}. Noise floor of the machine: \
 {100 * about["noise"]:.1f} % (coefficient of variation of a fixed loop).
-
+{about.get("note", "")}
 The reference is the float32 model in the same engine: F1 of its lanes (30 px wide, IoU > 0.5), mean lateral
 shift of matched lanes in px of the frame, IoU of its masks.
 {split}
