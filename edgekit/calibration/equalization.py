@@ -119,11 +119,11 @@ def equalize(
     """
     few = frames.spread(step.frames)
     seen, checked = few.split(2) if len(few) >= LEAST_FRAMES_TO_SPLIT else (few, few)
-    source = _Source(seen, preprocessor, progress)
+    moved = _shift(plain)
+    source = _Source(seen, preprocessor, progress, passes=4 if moved.nodes else 3)
     built = [_build(plain, Rewriting())]
     # First of all, because it says which activation is not finite, and on which frame.
     networks = [_quantized(plain, built[0], source)]
-    moved = _shift(plain)
     found, predicted = _factors(plain, moved, source)
     candidates = [Rewriting(), *([moved] if moved.nodes else []), *([found] if found.factors else [])]
     built += [_build(plain, one) for one in candidates[1:]]
@@ -190,18 +190,20 @@ def relative_cost(reading: Reading, base: Reading) -> float:
 class _Source:
     """Inputs made of the frames that choose, one at a time."""
 
-    def __init__(self, frames: FrameSource, preprocessor: Preprocessor, progress: Progress) -> None:
+    def __init__(self, frames: FrameSource, preprocessor: Preprocessor, progress: Progress, passes: int) -> None:
         self._frames = frames
         self._preprocessor = preprocessor
         self._progress = progress
+        self._done, self._all = 0, passes * len(frames)
         self.names: list[str] = []
 
     def inputs(self) -> Iterator[NDArray[np.float32]]:
         self.names.clear()
-        for index, frame in enumerate(self._frames):
+        for frame in self._frames:
             self.names.append(frame.name)
             yield self._preprocessor(frame.pixels)
-            self._progress("equalize", index + 1, len(self._frames))
+            self._done += 1
+            self._progress("equalize", self._done, self._all)
 
 
 def _shift(plain: Plain) -> Rewriting:
