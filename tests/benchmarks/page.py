@@ -39,6 +39,8 @@ Each with the settings that its own documentation names for 8-bit post-training 
   computes wrong results from some of them on a CPU with VNNI, where ONNX Runtime runs the same file well.
 - `aimet`: aimet-onnx's `QuantizationSimModel` with its defaults and its per-channel configuration, batch norms folded
   before, exported by `to_onnx_qdq`; `-adaround`, where it was asked for, with `apply_adaround` before.
+- `edgekit-float32`: what EdgeKit's cleaning makes of the float32 model, before anything is quantized: what is faster
+  there is no merit of 8 bit. From TwinLiteNet it cuts an attention that its training let decay to nothing.
 - `edgekit-quick` and `edgekit-standard`: `edgekit calibrate --effort quick` and `--effort standard`. Its check of the
   result, which no other tool does, is left out of the time.
 

@@ -10,6 +10,7 @@ from tests.benchmarks.judging import ROOT, THREADS
 
 PTQ = ("quantize_static", "quantize_static-entropy", "nncf", "nncf-mixed", "modelopt", "modelopt-max", "aimet")
 EDGEKIT = ("edgekit-quick", "edgekit-standard")
+CLEANED = "edgekit-float32"
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Block:
 
 
 BLOCKS = (
-    Block("openvino", "openvino", "intel-cpu-vnni", ("float32", "bf16", *PTQ, "aimet-adaround", *EDGEKIT)),
-    Block("onnxruntime", "onnxruntime", "arm-cortex-a76", ("float32", *PTQ, "aimet-adaround", *EDGEKIT)),
+    Block("openvino", "openvino", "intel-cpu-vnni", ("float32", "bf16", *PTQ, "aimet-adaround", CLEANED, *EDGEKIT)),
+    Block("onnxruntime", "onnxruntime", "arm-cortex-a76", ("float32", *PTQ, "aimet-adaround", CLEANED, *EDGEKIT)),
     Block("jetson-orin", "onnxruntime", "jetson-orin", ("float32", "modelopt", "modelopt-max", *EDGEKIT), timed=False),
 )
 

@@ -63,6 +63,17 @@ class AllForCalibration:
         return self.frames.digest()
 
 
+def edgekit_float32(order: Order) -> dict[str, float]:
+    """EdgeKit's cleaning alone: what is faster for that is no merit of 8 bit."""
+    import onnx
+
+    from edgekit.graph.clean import clean
+    from edgekit.graph.read import read_model
+
+    onnx.save(clean(read_model(order["model"]), 17).model, order["out"])
+    return {}
+
+
 def edgekit_quick(order: Order) -> dict[str, float]:
     """EdgeKit's plain calibration: ranges and placement."""
     return _edgekit(order, "quick")
@@ -183,6 +194,7 @@ def _inputs(order: Order) -> Iterator[dict[str, np.ndarray]]:
 
 
 TOOLS: dict[str, Callable[[Order], dict[str, float]]] = {
+    "edgekit-float32": edgekit_float32,
     "edgekit-quick": edgekit_quick,
     "edgekit-standard": edgekit_standard,
     "quantize_static": quantize_static,
