@@ -303,8 +303,8 @@ def _summary(rows: Sequence[Row]) -> list[str]:
     return [
         *lines,
         "",
-        "The judging frames hold few lanes, and with one seed a difference of a few lanes is no evidence. Distortion is",
-        "steadier than F1, which a lane at the edge of its threshold moves by whole points.",
+        "The judging frames hold few lanes, and with one seed a difference of a few lanes is no evidence. Distortion",
+        "is steadier than F1, which a lane at the edge of its threshold moves by whole points.",
     ]
 
 
