@@ -171,6 +171,6 @@ def _raise_failed(calibration: Calibration) -> None:
         raise GateError(
             problem="The calibrated model is worse than a gate allows.",
             found="; ".join(texts),
-            fix=f"Look at the worst frames in {calibration.folder / artifact.WORST}. Give more varied frames, search longer with --effort max, "
-            "or loosen the gate knowingly.",
+            fix=f"Look at the worst frames in {calibration.folder / artifact.WORST}. Give more varied frames, "
+            "search longer with --effort max, or loosen the gate knowingly.",
         )
