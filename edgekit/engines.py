@@ -14,8 +14,8 @@ from edgekit.targets import cpu_flags
 _FATAL_ONLY = 4
 
 _INEXACT_OPTIMIZERS = ("WeightBiasQuantization",)
-"""It rounds the floating-point biases of Q/DQ models to int32. Targets with such biases compute them in floating point,
-and QuantLaneNet's outputs moved by up to 25 quantization steps (ONNX Runtime 1.31.1)."""
+"""It rounds the floating-point biases of Q/DQ models to int32 (ONNX Runtime 1.31.1), which targets with such biases do
+not: outputs would move by many quantization steps."""
 
 
 def import_onnxruntime() -> ModuleType:

@@ -32,6 +32,7 @@ def calibrate(
     effort: Effort = "standard",
     bits: Bits = "w8a8",
     seed: int = 0,
+    device: str = "cpu",
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress = silent,
@@ -52,6 +53,7 @@ def calibrate(
         bits: Bits of weights and activations. Fewer than 8 are simulated under the target's rules, the first and the
             last layers left at 8 bit: no shipped target runs them, and `compile` refuses the result.
         seed: Recorded with the result, and used by every step that draws random numbers.
+        device: Where to learn, as torch names it: "cpu" or "cuda".
         resume: Go on from the checkpoint of a calibration that was broken off; without one, start anew.
         overwrite: Replace an existing calibration.
         progress: Told how far it is.
@@ -66,7 +68,7 @@ def calibrate(
         OutputError: The folder exists, or cannot be written.
         GateError: The calibrated model is worse than a gate allows. The folder is written all the same.
     """
-    request = resolve(model, data, target, recipe, out, max_lateral, min_f1, effort, bits, seed)
+    request = resolve(model, data, target, recipe, out, max_lateral, min_f1, effort, bits, seed, device)
     with new_folder(request.folder, overwrite) as folder:
         if not resume:
             request.checkpoint.unlink(missing_ok=True)
@@ -88,6 +90,7 @@ def resolve(
     effort: Effort,
     bits: Bits,
     seed: int,
+    device: str,
 ) -> Request:
     """Find everything that a calibration needs, before any long work starts.
 
@@ -110,7 +113,25 @@ def resolve(
         folder=Path(out) if out is not None else Path("build") / f"{_stem(model)}-{board.name}",
         seed=seed,
         bits=bits,
+        device=_device(device),
     )
+
+
+def _device(name: str) -> str:
+    """Return the name of a device that torch has here. Torch itself is asked only where it is not the CPU."""
+    if name == "cpu":
+        return name
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(
+            problem=f"There is no device '{name}' to learn on.",
+            found=str(error).strip().splitlines()[0],
+            fix="Leave --device out to learn on the CPU, or install the torch build for this GPU and its driver.",
+        ) from error
+    return name
 
 
 def _stem(model: str | Path | None) -> str:

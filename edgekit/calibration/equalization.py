@@ -28,7 +28,7 @@ from edgekit.calibration.probe import NOTHING, Probe, Reading
 from edgekit.calibration.scales import choose_scales, exact_zero_point, parameters_of
 from edgekit.frames import FrameSource
 from edgekit.graph.channels import Floats
-from edgekit.graph.clean import TOLERANCE
+from edgekit.graph.clean import TOLERANCE, difference_of
 from edgekit.graph.equalize import channel_groups, scaled
 from edgekit.graph.placement import Placement, place
 from edgekit.graph.qdq import write_qdq
@@ -159,12 +159,9 @@ def equalize(
 
 def largest_difference(probe: Probe, model: onnx.ModelProto) -> float:
     """Return the largest difference of a network's outputs from those of the probe's, as a share of their range."""
-    run, worst = ReferenceRun(model), 0.0
-    for sample in probe.samples:
-        for head, values in probe.heads_of(run(sample.input)).items():
-            extent = float(np.abs(sample.heads[head]).max(initial=0.0)) or 1.0
-            worst = float(np.maximum(worst, np.abs(values - sample.heads[head]).max(initial=0.0) / extent))
-    return worst
+    run = ReferenceRun(model)
+    pairs = [(sample.heads, probe.heads_of(run(sample.input))) for sample in probe.samples]
+    return float(np.max([difference_of(one.values(), [two[head] for head in one]) for one, two in pairs]))
 
 
 def relative_noise(reading: Reading, base: Reading) -> float:

@@ -57,7 +57,7 @@ def learn(state: State, step: ReconstructStep, progress: Progress) -> State:
         check_frames=CHECK_FRAMES,
         seed=state.seed,
     )
-    found = reconstruct(corrected, data, options, checkpoint=state.checkpoint, progress=progress)
+    found = reconstruct(corrected, data, options, device=state.device, checkpoint=state.checkpoint, progress=progress)
     record = {
         "before": found.before,
         "after": found.after,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -50,6 +51,7 @@ class State:
         biases: Learned biases, by node.
         records: What steps tell the report, by step.
         seed: Of every random number.
+        device: Where to learn, as torch names it.
         checkpoint: Where long steps keep what they have learned so far; none: nowhere.
         neutral: `model` at the opset that it is stored at; steps that change the one change the other alike.
     """
@@ -68,6 +70,7 @@ class State:
     biases: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     records: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+    device: str = "cpu"
     checkpoint: Path | None = None
     neutral: onnx.ModelProto | None = None
 
@@ -79,15 +82,18 @@ def run_steps(state: State, progress: Progress) -> State:
         UsageError: A step comes before the one that it builds on, or no step chooses scales.
     """
     recipe = state.recipe
+    seconds: list[dict[str, Any]] = []
     for step in recipe.step:
+        start = time.perf_counter()
         state = STEPS[step.step](state, step, progress)
+        seconds.append({"step": step.step, "seconds": round(time.perf_counter() - start, 3)})
     if not state.scales:
         raise UsageError(
             problem=f"The recipe '{recipe.name}' chooses no scales.",
             found="steps: " + (", ".join(step.step for step in recipe.step) or "none"),
             fix="Add [[step]] step = 'observe' and then [[step]] step = 'scale'.",
         )
-    return state
+    return replace(state, records=state.records | {"steps": seconds})
 
 
 def equalize_channels(state: State, step: EqualizeStep, progress: Progress) -> State:

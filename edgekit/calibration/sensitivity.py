@@ -7,7 +7,6 @@ matter is it told layer by layer. `plan` says beforehand how many runs that take
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -116,37 +115,6 @@ class Sensitivity:
     def to_json(self) -> dict[str, Any]:
         """Return plain data for report.json and `edgekit.report.sensitivity`."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The most that an analysis takes.
-
-    Attributes:
-        models: Quantized models to write and load.
-        runs: Runs of them.
-        seconds: Estimated from writing, loading and running one.
-    """
-
-    models: int
-    runs: int
-    seconds: float
-
-
-def plan(probe: Probe, variants: Variants, options: Options | None = None) -> Plan:
-    """Say how many runs an analysis takes at most, and time one model and one run to estimate the seconds."""
-    options = options or Options()
-    groups = layer_groups(variants.nodes, options.groups)
-    inside = sorted((len(group) for group in groups if len(group) > 1), reverse=True)
-    models = 1 + 2 * len(groups) + 2 * sum(inside[: options.refine])
-    variants.without(())  # The first one chooses all scales; the others find most of them remembered.
-    start = time.perf_counter()
-    run = ReferenceRun(variants.without(()), options.threads)
-    loaded = time.perf_counter()
-    probe.read(run, 0, 1)
-    ended = time.perf_counter()
-    runs = models * len(probe.samples)
-    return Plan(models, runs, models * (loaded - start) + runs * (ended - loaded))
 
 
 def analyse(analysis: Analysis, progress: Progress = silent) -> Sensitivity:

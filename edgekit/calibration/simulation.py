@@ -100,6 +100,11 @@ class Simulation:
             for weight in start.placement.weights
             if bias_channels(view, weight) is not None
         }
+        groups = {one.tensor: one.group for one in start.placement.activations}
+        self._accumulators = {
+            weight.node: (self._scales[groups[weight.activation]], self._rounding[weight.tensor])
+            for weight in start.placement.weights
+        }
         self.learned: State = (
             {f"scale/{name}": one.log_factor for name, one in self._scales.items() if name not in start.pinned}
             | {f"rounding/{name}": one.logits for name, one in self._rounding.items()}
@@ -181,9 +186,8 @@ class Simulation:
     def _bias(self, node: str, bias: _LearnedBias) -> torch.Tensor:
         if self._start.scheme.bias != "int32":
             return bias.values()
-        weight = next(one for one in self._start.placement.weights if one.node == node)
-        group = next(one.group for one in self._start.placement.activations if one.tensor == weight.activation)
-        return _in_int32(bias.values(), self._scales[group].scale.detach() * self._rounding[weight.tensor].scale)
+        scale, rounding = self._accumulators[node]
+        return _in_int32(bias.values(), scale.scale.detach() * rounding.scale)
 
     def _grid(self, tensor: str, kind: str) -> TensorScheme:
         scheme = self._start.scheme

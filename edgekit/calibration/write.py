@@ -46,6 +46,8 @@ CHECK_EVERY = 4
 LEAST_FRAMES_TO_SPLIT = 8
 GOLDEN_INPUTS = 2
 WORST_FRAMES = 6
+LABELS: dict[Bits, str] = {"w8a8": "INT8", "w4a8": "W4A8 simulated", "w4a4": "W4A4 simulated"}
+"""What pictures call the quantized model."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Request:
     folder: Path
     seed: int
     bits: Bits = "w8a8"
+    device: str = "cpu"
 
     @property
     def checkpoint(self) -> Path:
@@ -110,6 +113,7 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
             recipe,
             grids,
             seed=request.seed,
+            device=request.device,
             checkpoint=request.checkpoint,
             neutral=cleaned.model,
         )
@@ -126,7 +130,7 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
     with clock.stage("check"):
         pair = Pair(ReferenceRun(cleaned.model), ReferenceRun(quantized), preprocessor, recipe)
         evaluation = pair.evaluate(held_out, progress)
-        pictures = _draw_worst(evaluation, pair, held_out, folder)
+        pictures = _draw_worst(evaluation, pair, held_out, folder, request.bits)
     gates = judge(evaluation.total, recipe.gates)
     scales = Scales(
         schema_version=SCHEMA_VERSION,
@@ -148,11 +152,11 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
     (folder / artifact.REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-def _draw_worst(evaluation: Evaluation, pair: Pair, frames: FrameSource, folder: Path) -> dict[str, str]:
+def _draw_worst(evaluation: Evaluation, pair: Pair, frames: FrameSource, folder: Path, bits: Bits) -> dict[str, str]:
     """Draw the frames that are distorted most; returns picture to frame name."""
     captions = {frame.name: f"distortion {frame.distortion:.2f}" for frame in evaluation.worst(WORST_FRAMES)}
     (folder / artifact.WORST).mkdir()
-    pictures = draw_frames(frames, captions, pair.scenes, folder / artifact.WORST)
+    pictures = draw_frames(frames, captions, pair.scenes, folder / artifact.WORST, LABELS[bits])
     return {f"{artifact.WORST}/{picture}": name for picture, name in zip(pictures, captions, strict=True)}
 
 
@@ -241,10 +245,15 @@ def _report(
         },
         **state.records,
         "gates": [asdict(gate) for gate in gates],
-        "frames": {"calibrated_on": len(state.frames), "skipped": sorted(request.frames.skipped)},
+        "frames": {"calibrated_on": _observed(state), "skipped": sorted(request.frames.skipped)},
         "seconds": clock.seconds,
         "peak_rss_mb": round(resident()[1] / 2**20, 1) if is_measurable() else None,
     }
+
+
+def _observed(state: State) -> int:
+    """Return how many frames the ranges come from: no more than the recipe asks for, and only those that were read."""
+    return max((seen.batches for seen in state.observations.values()), default=0)
 
 
 def _is_quantized(node: str, scales: Scales, higher_precision: str) -> bool:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     help="Of weights and activations; fewer than 8 are simulated.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random numbers.")
+@click.option("--device", default="cpu", show_default=True, help="Where to learn: cpu or cuda.")
 @click.option("--resume", is_flag=True, help="Go on from where a calibration was broken off.")
 @overwrite
 @dry_run
@@ -140,7 +141,7 @@ def _equalization(record: Mapping[str, Any]) -> str:
     parts = ["the input's pixels exact"] if record["inputs_shifted"] else []
     if record["layers_scaled"]:
         parts += [
-            f"{record['layers_scaled']} layers, predicted noise "
+            f"{record['layers_scaled']} layers scaled, predicted noise "
             f"x{predicted['after'] / max(predicted['before'], 1e-30):.2f}"
         ]
     return f"{', '.join(parts)}; noise of the heads x{record['noise']:.2f} on {record['distortion']['frames']} frames"
@@ -154,8 +155,12 @@ def _reconstruction(found: Mapping[str, Any]) -> str:
 
 
 def _selection(selection: Mapping[str, Any]) -> str:
+    count = len(selection["keep"])
+    if not count:
+        return "every layer in 8 bit: none in higher precision would be worth its time"
     return (
-        f"{len(selection['keep'])} layers kept in higher precision for an estimated {selection['time'] - 1:.1%}; "
+        f"{count} {'layer' if count == 1 else 'layers'} kept in higher precision for an estimated "
+        f"{selection['time'] - 1:.1%} of time; "
         f"distortion on the frames selected with {selection['before']:.3f} -> {selection['after']:.3f}"
     )
 

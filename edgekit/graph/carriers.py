@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from edgekit.graph.channels import Labels, Walk
-from edgekit.graph.view import integer_attribute
+from edgekit.graph.view import integer_attribute, text_attribute
 
 
 def _carried(walk: Walk, node: onnx.NodeProto) -> bool:
@@ -28,14 +28,14 @@ def _clipped(walk: Walk, node: onnx.NodeProto) -> bool:
 
 
 def _padded(walk: Walk, node: onnx.NodeProto) -> bool:
-    constant = _text(node, "mode", "constant") == "constant"
+    constant = text_attribute(node, "mode", "constant") == "constant"
     value = node.input[2] if len(node.input) > 2 else ""
     return (not constant or not value or _is_zero(walk, value)) and _carried(walk, node)
 
 
 def _resized(walk: Walk, node: onnx.NodeProto) -> bool:
     # This one writes a constant where the image ends.
-    extrapolates = _text(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize"
+    extrapolates = text_attribute(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize"
     return not extrapolates and _carried(walk, node)
 
 
@@ -180,10 +180,6 @@ def _on_axis(labels: Labels, rank: int) -> Labels:
 
 def _is_zero(walk: Walk, tensor: str) -> bool:
     return walk.view.is_constant(tensor) and not np.any(walk.view.constant(tensor))
-
-
-def _text(node: onnx.NodeProto, name: str, default: str) -> str:
-    return next((attribute.s.decode() for attribute in node.attribute if attribute.name == name), default)
 
 
 _CARRIERS = (

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 from onnx import version_converter
 from onnx_ir.passes import common as passes
 from onnxscript import optimizer, rewriter
@@ -108,8 +111,16 @@ def largest_difference(one: onnx.ModelProto, two: onnx.ModelProto) -> float:
 
     first, second = ReferenceRun(one), ReferenceRun(two)
     values = np.random.default_rng(0).uniform(-1, 1, first.input_shape).astype(np.float32)
+    return difference_of(first(values).values(), second(values).values())
+
+
+def difference_of(one: Iterable[NDArray[Any]], two: Iterable[NDArray[Any]]) -> float:
+    """Return the largest |one - two| over pairs of arrays, as a share of the largest finite |one| of the pair.
+
+    Where both are the same NaN or infinity they are equal.
+    """
     worst = 0.0
-    for a, b in zip(first(values).values(), second(values).values(), strict=True):
+    for a, b in zip(one, two, strict=True):
         extent = float(np.abs(a).max(initial=0.0, where=np.isfinite(a))) or 1.0
         unequal = ~((a == b) | (np.isnan(a) & np.isnan(b)))
         # NaN on one side alone stays NaN, which no tolerance allows.

@@ -22,7 +22,7 @@ from onnx import numpy_helper
 
 from edgekit.graph.carriers import RULES
 from edgekit.graph.channels import FIXED, ChannelGroups, Floats, Walk
-from edgekit.graph.view import GraphView
+from edgekit.graph.view import GraphView, drop_unread_constants
 
 
 def channel_groups(model: onnx.ModelProto) -> ChannelGroups:
@@ -82,8 +82,5 @@ def _with_constants(
             nodes[node].input[slot] = f"{node}/{name}"
             if f"{node}/{name}" not in weights:
                 result.graph.initializer.append(numpy_helper.from_array(values, f"{node}/{name}"))
-    read = {name for node in result.graph.node for name in node.input}
-    unread = [weight for weight in result.graph.initializer if weight.name in changed and weight.name not in read]
-    for weight in unread:
-        result.graph.initializer.remove(weight)
+    drop_unread_constants(result.graph)
     return result

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from edgekit.graph.view import GraphView, Reader, integer_attribute
+from edgekit.graph.view import GraphView, Reader, integer_attribute, text_attribute
 from edgekit.targets import Scheme
 
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
@@ -235,5 +235,4 @@ def _shares_scale(node: onnx.NodeProto) -> bool:
     """Whether each output value is one of the input values, so that no new scale is needed."""
     if node.op_type != "Resize":
         return True
-    mode = next((attribute.s.decode() for attribute in node.attribute if attribute.name == "mode"), "nearest")
-    return mode == "nearest"
+    return text_attribute(node, "mode", "nearest") == "nearest"

@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from edgekit.errors import UsageError
 from edgekit.graph.numerics import dequantize, integer_limits, quantize
 from edgekit.graph.placement import Placement, QuantizedActivation, QuantizedWeight
-from edgekit.graph.view import GraphView, integer_attribute
+from edgekit.graph.view import GraphView, drop_unread_constants, integer_attribute
 from edgekit.targets import Scheme, TensorScheme
 
 Array = NDArray[Any]
@@ -227,14 +227,13 @@ class _Writer:
             nodes.append(node)
             for name in node.output:
                 nodes += self._behind.get(name, [])
-        read = {name for node in nodes for name in node.input}
-        kept = [weight for weight in model.graph.initializer if weight.name in read]
-        added = [numpy_helper.from_array(values, name) for name, values in self._constants.items()]
-        del model.graph.initializer[:]
-        model.graph.initializer.extend([*kept, *added])
         ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
         del model.graph.node[:]
         model.graph.node.extend(ordered)
+        drop_unread_constants(model.graph)
+        model.graph.initializer.extend(
+            numpy_helper.from_array(values, name) for name, values in self._constants.items()
+        )
         return onnx.shape_inference.infer_shapes(model, strict_mode=True)
 
 

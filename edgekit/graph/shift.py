@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgekit.graph.view import GraphView
+from edgekit.graph.view import GraphView, drop_unread_constants, text_attribute
 
 
 def shiftable(model: onnx.ModelProto) -> tuple[str, ...]:
@@ -24,7 +24,7 @@ def shiftable(model: onnx.ModelProto) -> tuple[str, ...]:
         for node in readers
         if node.op_type == "Conv"
         and all(view.is_constant(name) for name in node.input[1:] if name)
-        and _text(node, "auto_pad") in ("", "NOTSET", "VALID")
+        and text_attribute(node, "auto_pad") in ("", "NOTSET", "VALID")
     )
 
 
@@ -81,12 +81,4 @@ def _lead(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
     nodes += [onnx.NodeProto.FromString(node.SerializeToString()) for node in graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-    read = {name for node in nodes for name in node.input}
-    kept = [weight for weight in graph.initializer if weight.name in read]
-    weights = [onnx.TensorProto.FromString(weight.SerializeToString()) for weight in kept]
-    del graph.initializer[:]
-    graph.initializer.extend(weights)
-
-
-def _text(node: onnx.NodeProto, name: str) -> str:
-    return next((attribute.s.decode() for attribute in node.attribute if attribute.name == name), "")
+    drop_unread_constants(graph)

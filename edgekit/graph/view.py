@@ -68,3 +68,15 @@ class GraphView:
 def integer_attribute(node: onnx.NodeProto, name: str, default: int = 0) -> int:
     """Return an integer attribute of a node."""
     return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), default)
+
+
+def text_attribute(node: onnx.NodeProto, name: str, default: str = "") -> str:
+    """Return a text attribute of a node."""
+    return next((attribute.s.decode() for attribute in node.attribute if attribute.name == name), default)
+
+
+def drop_unread_constants(graph: onnx.GraphProto) -> None:
+    """Remove the initializers that no node reads."""
+    read = {name for node in graph.node for name in node.input}
+    for weight in [weight for weight in graph.initializer if weight.name not in read]:
+        graph.initializer.remove(weight)

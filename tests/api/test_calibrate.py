@@ -58,6 +58,14 @@ def test_the_report_says_what_was_measured_and_on_what(built_in: edgekit.Calibra
     assert report["frames"]["calibrated_on"] == 6
     assert report["quantized"]["macs_share"] == 1.0
     assert set(report["seconds"]) == {"clean", "calibrate", "check"}
+    assert [one["step"] for one in report["steps"]] == [one.step for one in built_in.recipe.step]
+    assert 0 < sum(one["seconds"] for one in report["steps"]) <= report["seconds"]["calibrate"] + 0.1
+
+
+def test_a_device_that_torch_does_not_have_is_refused_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no device 'warp'(.|\n)*--device"):
+        calibrate(tmp_path / "warp", device="warp")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_calibration_opens_as_it_was_written(built_in: edgekit.Calibration) -> None:
