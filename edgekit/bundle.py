@@ -60,6 +60,16 @@ class Input(Tensor):
     observed: tuple[float, float] = Field(description="least and greatest value that calibration saw")
 
 
+class LayerRecord(Strict):
+    """What the engine computes in one go, as `edgekit.backends.Layer` has it."""
+
+    name: str
+    kind: str
+    precision: str
+    device: str
+    nodes: tuple[str, ...]
+
+
 class EngineRecord(Strict):
     """The engine that the bundle was compiled for."""
 
@@ -68,6 +78,10 @@ class EngineRecord(Strict):
     built: Literal["here", "on-device"]
     options: dict[str, str | int | float | bool]
     members: tuple[str, ...] = Field(description="names under engine/")
+    reproducible: bool = Field(default=True, description="whether compiling again gives the same bytes")
+    layers: tuple[LayerRecord, ...] = Field(
+        default=(), description="what the engine computes in which precision; empty where it does not tell"
+    )
 
 
 class SceneLimits(Strict):

@@ -93,9 +93,16 @@ class Target(Strict):
     backend: BackendName
     options: dict[str, str | int | float | bool] = Field(default_factory=dict, description="passed to the engine")
     builds: Literal["here", "on-device"] = Field(description="where the engine is built")
+    runs: Literal["here", "simulated", "on-device"] = Field(
+        description="where the built engine runs: on a machine like the one that builds it, there in the vendor's "
+        "simulator, or on the device only"
+    )
     build_note: str = Field(default="", description="for an engine built on the device: with which command")
     scheme: Scheme
     peak: Peak = Peak()
+    verified: Literal["measured", "emulated", "simulated", "built", "never run"] = Field(
+        description="the most that was ever done with an engine for this target; `tested` has the details"
+    )
     tested: str = Field(description="what of this target was really run, and what never was")
 
 

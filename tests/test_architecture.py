@@ -17,6 +17,7 @@ BASE = {
     "frames",
     "output",
     "engines",
+    "isolation",
     "process",
     "progress",
     "recipes",

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import reduce
-from operator import add
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgekit import __version__
-from edgekit.backends import Backend, Engine, backend_for
-from edgekit.backends.crosscheck import differences, require_same_results
+from edgekit.api.evidence import Outputs, gather_evidence
+from edgekit.backends import Backend, Build, backend_for
 from edgekit.bundle import (
     ENGINE_FOLDER,
     REFERENCE,
     SCALES,
-    Agreements,
     Bundle,
     EngineRecord,
     Golden,
     GoldenRecord,
     Input,
+    LayerRecord,
     Manifest,
     Provenance,
     SceneLimits,
@@ -37,16 +32,10 @@ from edgekit.bundle import (
 from edgekit.calibration import artifact
 from edgekit.calibration.artifact import Calibration, GoldenInput
 from edgekit.calibration.requantize import requantize
-from edgekit.errors import ArtifactError, ModelError, UsageError
+from edgekit.errors import ArtifactError, UsageError
 from edgekit.output import new_file
 from edgekit.progress import Progress, silent
-from edgekit.runtime.preprocessing import Preprocessor
-from edgekit.runtime.session import Session, heads_of
 from edgekit.targets import Target, load_target
-from edgekit.tasks import task_for
-from edgekit.tasks.base import Agreement, Scene, Task
-
-Outputs = dict[str, NDArray[Any]]
 
 # The same engine gave the same values with any thread count and on any instruction set whose 8-bit products are exact.
 # Kept from using VNNI, so that they saturate, OpenVINO's outputs moved by 13 to 48 % of their range on three
@@ -57,25 +46,6 @@ TOLERANCE_RULE = (
     f"|difference| at most {RELATIVE_TOLERANCE:.0%} of the output's golden value range, or {ABSOLUTE_TOLERANCE:g}"
 )
 SCENE_LIMITS = SceneLimits(max_lateral_px=1.0, min_f1=1.0, min_iou=0.98)
-
-
-@dataclass(frozen=True)
-class _Replay:
-    """What one model gave on the golden inputs, and what that shows."""
-
-    input_name: str
-    outputs: list[Outputs]
-    scenes: list[Scene]
-
-
-@dataclass(frozen=True)
-class _Evidence:
-    """The golden outputs, where they are from, and how the models agree."""
-
-    engine: str
-    input_name: str
-    outputs: list[Outputs]
-    agreement: Agreements
 
 
 def compile(
@@ -112,7 +82,7 @@ def compile(
         progress("compile", 0, 3)
         model, scales = _quantized(opened, board)
         backend = backend_for(board.backend)
-        built = backend.build(model, board)
+        built = backend.build(model, board, progress)
         progress("compile", 1, 3)
         manifest, members = _content(opened, board, backend, model, scales, built)
         progress("compile", 2, 3)
@@ -146,14 +116,14 @@ def _content(
     backend: Backend,
     model: bytes,
     scales: bytes,
-    built: Mapping[str, bytes],
+    built: Build,
 ) -> tuple[Manifest, dict[str, bytes]]:
     golden, reference = calibration.golden(), _read(calibration.fp_model)
     if not golden:
         raise ArtifactError(problem=f"{calibration.folder} holds no golden inputs.", fix="Calibrate again.")
-    evidence = _evidence(calibration, board, backend, model, built, reference)
+    evidence = gather_evidence(calibration, board, backend, model, built.members, reference)
     members = {
-        **{ENGINE_FOLDER + name: data for name, data in built.items()},
+        **{ENGINE_FOLDER + name: data for name, data in built.members.items()},
         REFERENCE: reference,
         SCALES: scales,
         **_golden_members(golden, evidence.outputs),
@@ -172,7 +142,9 @@ def _content(
             version=backend.available().version if board.builds == "here" else board.device.software,
             built=board.builds,
             options=board.options,
-            members=tuple(sorted(built)),
+            members=tuple(sorted(built.members)),
+            reproducible=built.reproducible,
+            layers=tuple(LayerRecord.model_validate(asdict(layer)) for layer in built.layers),
         ),
         golden=Golden(
             engine=evidence.engine,
@@ -189,68 +161,6 @@ def _content(
         ),
     )
     return manifest, members
-
-
-def _evidence(
-    calibration: Calibration,
-    board: Target,
-    backend: Backend,
-    model: bytes,
-    built: Mapping[str, bytes],
-    reference: bytes,
-) -> _Evidence:
-    """Run the golden inputs through all models, and refuse an engine that miscomputes."""
-    onnxruntime, task = backend_for("onnxruntime"), task_for(calibration.recipe)
-    floating = _replay(onnxruntime.load({"model.onnx": reference}, {}, threads=1), calibration)
-    expected = _replay(onnxruntime.load({"model.onnx": model}, {}, threads=1), calibration)
-    wanted = _agreement(task, floating, expected)
-    if board.builds == "on-device":
-        agreement = Agreements(
-            engine_to_reference=None, engine_to_onnxruntime=None, onnxruntime_to_reference=_figures(wanted)
-        )
-        return _Evidence(f"{_name(onnxruntime)} on the Q/DQ model", expected.input_name, expected.outputs, agreement)
-    actual = _replay(backend.load(built, board.options, threads=1), calibration)
-    given = _agreement(task, floating, actual)
-    found = differences(floating.outputs, expected.outputs, actual.outputs)
-    require_same_results(_name(backend), str(board.options.get("precision", "f32")), found, wanted, given)
-    agreement = Agreements(
-        engine_to_reference=_figures(given),
-        engine_to_onnxruntime=_figures(_agreement(task, expected, actual)),
-        onnxruntime_to_reference=_figures(wanted),
-    )
-    return _Evidence(_name(backend), actual.input_name, actual.outputs, agreement)
-
-
-def _replay(engine: Engine, calibration: Calibration) -> _Replay:
-    if len(engine.inputs) != 1:
-        raise ModelError(
-            problem="The model does not take exactly one input.",
-            found=", ".join(map(str, engine.inputs)) or "none",
-            fix="Export it with the image as its only input.",
-        )
-    recipe, golden, name = calibration.recipe, calibration.golden(), engine.inputs[0].name
-    preprocessor = Preprocessor(recipe.preprocessing, golden[0].input.shape)
-    heads = heads_of(recipe, [output.name for output in engine.outputs])
-    with Session(engine, name, preprocessor, heads, task_for(recipe)) as session:
-        outputs = [session.infer(one.input) for one in golden]
-        _require_numbers(outputs, golden)
-        scenes = [session.decode(values, one.frame_size) for values, one in zip(outputs, golden, strict=True)]
-    return _Replay(name, outputs, scenes)
-
-
-def _require_numbers(outputs: list[Outputs], golden: list[GoldenInput]) -> None:
-    for values, one in zip(outputs, golden, strict=True):
-        for name, array in values.items():
-            if not np.isfinite(array).all():
-                raise ModelError(
-                    problem=f"The model's output '{name}' is not finite, so what it shows is unknown.",
-                    found=f"{np.count_nonzero(~np.isfinite(array))} of {array.size} values, on {one.frame}",
-                    fix="Calibrate again; if it stays so, look for NaN and overflow in the trained model.",
-                )
-
-
-def _agreement(task: Task, reference: _Replay, candidate: _Replay) -> Agreement:
-    return reduce(add, map(task.compare, reference.scenes, candidate.scenes))
 
 
 def _input(name: str, calibration: Calibration) -> Input:
@@ -281,15 +191,6 @@ def _golden_members(golden: list[GoldenInput], outputs: list[Outputs]) -> dict[s
         members[record.input] = array_bytes(one.input)
         members[record.outputs] = arrays_bytes(list(values.values()))
     return members
-
-
-def _figures(agreement: Agreement) -> dict[str, float]:
-    # Tensors that are equal have no finite ratio of signal to noise, and JSON has no word for infinity.
-    return {name: value for name, value in agreement.figures().items() if np.isfinite(value)}
-
-
-def _name(backend: Backend) -> str:
-    return f"{backend.name} {backend.available().version}"
 
 
 def _read(path: Path) -> bytes:

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import importlib
 
-from edgekit.backends.base import Availability, Backend, Engine, Members, Tensors
+from edgekit.backends.base import Availability, Backend, Build, Engine, Layer, Members, Tensors
 from edgekit.backends.signature import TensorSpec
 
-__all__ = ["BACKENDS", "Availability", "Backend", "Engine", "Members", "TensorSpec", "Tensors", "backend_for"]
+__all__ = [
+    "BACKENDS",
+    "Availability",
+    "Backend",
+    "Build",
+    "Engine",
+    "Layer",
+    "Members",
+    "TensorSpec",
+    "Tensors",
+    "backend_for",
+]
 
 BACKENDS: dict[str, str] = {
     "onnxruntime": "edgekit.backends.onnxruntime:OnnxRuntimeBackend",

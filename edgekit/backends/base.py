@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from edgekit.backends.signature import TensorSpec
+from edgekit.progress import Progress, silent
 from edgekit.targets import Target
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -28,6 +29,47 @@ class Availability:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Layer:
+    """What an engine computes in one go.
+
+    Attributes:
+        name: The engine's own name of it.
+        kind: The engine's kernel or operator.
+        precision: What it computes in, as the engine tells: int8, int16, f32, f16, bf16, or int32 and others for what
+            is neither; empty where the engine does not tell.
+        device: The execution provider or device that runs it.
+        nodes: The nodes of the ONNX model that it computes, as far as the engine tells.
+    """
+
+    name: str
+    kind: str
+    precision: str
+    device: str
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a backend made of a model.
+
+    Attributes:
+        members: What goes into the bundle; names carry no folder.
+        layers: What the engine computes in which precision; empty where it does not tell, or is built on the device.
+        reproducible: Whether the same model and target give the same bytes again.
+        log: What the engine's own compiler printed, where it ran in a process of its own.
+        seconds: How long the engine's compiler took, where it ran here.
+        peak_bytes: The most resident memory that its process held, where it had one of its own.
+    """
+
+    members: Members
+    layers: tuple[Layer, ...] = ()
+    reproducible: bool = True
+    log: str = ""
+    seconds: float | None = None
+    peak_bytes: int | None = None
+
+
 class Engine(Protocol):
     """A loaded model that runs."""
 
@@ -45,6 +87,10 @@ class Engine(Protocol):
         """Run once on named inputs of the model's shapes and dtypes; the arrays returned are the caller's own."""
         ...
 
+    def layers(self) -> tuple[Layer, ...]:
+        """Return what the engine made of the model, in the order that it runs; empty where it does not tell."""
+        ...
+
     def close(self) -> None:
         """Free the engine; it cannot run after that."""
         ...
@@ -59,8 +105,8 @@ class Backend(Protocol):
         """Say whether the engine can run on this machine, without loading it."""
         ...
 
-    def build(self, model: bytes, target: Target) -> Members:
-        """Build what can be built here from an ONNX model; member names carry no folder.
+    def build(self, model: bytes, target: Target, progress: Progress = silent) -> Build:
+        """Build what can be built here from an ONNX model.
 
         Raises:
             ModelError: The engine does not accept the model.
@@ -68,7 +114,7 @@ class Backend(Protocol):
         ...
 
     def load(self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -> Engine:
-        """Load what `build` returned.
+        """Load the members that `build` returned, or a floating-point model as the only member `model.onnx`.
 
         Raises:
             TargetError: The engine is not installed, or runs on the board only.

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgekit.backends.base import Members
+from edgekit.backends.base import Build
 from edgekit.errors import ArtifactError, ModelError, TargetError, UsageError
 from edgekit.targets import Target
 
@@ -43,7 +43,7 @@ def checked_model(model: bytes) -> Any:
     return parsed
 
 
-def build_on_device(engine: str, model: bytes, target: Target, must_match: Sequence[str]) -> Members:
+def build_on_device(engine: str, model: bytes, target: Target, must_match: Sequence[str]) -> Build:
     """Return the model and `build.json`, which says how the engine is built from it on the board.
 
     Raises:
@@ -66,7 +66,7 @@ def build_on_device(engine: str, model: bytes, target: Target, must_match: Seque
         "commands": [_UNPACK, target.build_note.strip()],
         "must_match": list(must_match),
     }
-    return {"model.onnx": model, "build.json": json.dumps(record, indent=2, sort_keys=True).encode()}
+    return Build({"model.onnx": model, "build.json": json.dumps(record, indent=2, sort_keys=True).encode()})
 
 
 def refusal_to_run(engine: str, members: Mapping[str, bytes], here: str) -> TargetError:
@@ -74,7 +74,7 @@ def refusal_to_run(engine: str, members: Mapping[str, bytes], here: str) -> Targ
 
     Args:
         engine: The engine's name.
-        members: What `build_on_device` returned.
+        members: Those that `build_on_device` returned.
         here: What of the engine is on this machine.
 
     Raises:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.backends.base import Availability, Members, Tensors
+from edgekit.backends.base import Availability, Build, Layer, Tensors
 from edgekit.backends.signature import TensorSpec, check_inputs, check_options, only_model
 from edgekit.engines import import_onnxruntime, new_session
 from edgekit.errors import ArtifactError, EdgekitError, ModelError, UsageError
+from edgekit.progress import Progress, silent
 from edgekit.targets import Target
 
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-qnn")
@@ -31,7 +32,7 @@ class OnnxRuntimeBackend:
             return Availability("", "ONNX Runtime is not installed: pip install 'edgekit[onnxruntime]'")
         return Availability(_installed_version())
 
-    def build(self, model: bytes, target: Target) -> Members:
+    def build(self, model: bytes, target: Target, progress: Progress = silent) -> Build:
         """Return the model, once ONNX Runtime has accepted it.
 
         Raises:
@@ -39,7 +40,7 @@ class OnnxRuntimeBackend:
             TargetError: It is not installed.
         """
         _Session(model, target.options, threads=1, error=ModelError).close()
-        return {"model.onnx": model}
+        return Build({"model.onnx": model})
 
     def load(self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -> _Session:
         """Load the model.
@@ -81,6 +82,10 @@ class _Session:
             raise UsageError(problem="The model is closed and cannot run.", fix="Load it again.")
         check_inputs(self.inputs, inputs)
         return dict(zip(self._names, self._session.run(self._names, dict(inputs)), strict=True))
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Return nothing: ONNX Runtime was not asked."""
+        return ()
 
     def close(self) -> None:
         """Free the model."""

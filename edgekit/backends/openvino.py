@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.backends.base import Availability, Members, Tensors
+from edgekit.backends.base import Availability, Build, Layer, Tensors
 from edgekit.backends.signature import TensorSpec, check_inputs, check_options, only_model
 from edgekit.errors import ArtifactError, EdgekitError, ModelError, TargetError, UsageError
+from edgekit.progress import Progress, silent
 from edgekit.targets import Target
 
 _OPTIONS = ("device", "precision")
@@ -61,7 +62,7 @@ class OpenVinoBackend:
             return Availability("", "OpenVINO is not installed: pip install 'edgekit[openvino]'")
         return Availability(importlib.metadata.version("openvino"))
 
-    def build(self, model: bytes, target: Target) -> Members:
+    def build(self, model: bytes, target: Target, progress: Progress = silent) -> Build:
         """Return the model, once OpenVINO has accepted it: compiled where the device is the CPU, else only read.
 
         Raises:
@@ -73,7 +74,7 @@ class OpenVinoBackend:
             _CompiledModel(model, options, threads=1, error=ModelError).close()
         else:
             _read(import_openvino().Core(), model, ModelError)
-        return {"model.onnx": model}
+        return Build({"model.onnx": model})
 
     def load(self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -> _CompiledModel:
         """Compile the model for the device.
@@ -115,6 +116,10 @@ class _CompiledModel:
                 raise UsageError(problem="The model is closed and cannot run.", fix="Load it again.")
             values = self._request.infer([inputs[spec.name] for spec in self.inputs], share_outputs=False)
             return {spec.name: values[index] for index, spec in enumerate(self.outputs)}
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Return nothing: OpenVINO was not asked."""
+        return ()
 
     def close(self) -> None:
         """Free the model."""

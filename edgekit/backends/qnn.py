@@ -7,8 +7,9 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
-from edgekit.backends.base import Availability, Engine, Members
+from edgekit.backends.base import Availability, Build, Engine
 from edgekit.backends.deferred import build_on_device, checked_model, refusal_to_run
+from edgekit.progress import Progress, silent
 from edgekit.targets import Target
 
 _MUST_MATCH = (
@@ -29,7 +30,7 @@ class QnnBackend:
             return Availability("", f"{_absent()} The context binary is built for the device and runs there.")
         return Availability(_version(), "EdgeKit does not run QNN itself: build and run the context on the device.")
 
-    def build(self, model: bytes, target: Target) -> Members:
+    def build(self, model: bytes, target: Target, progress: Progress = silent) -> Build:
         """Return the model and how its context binary is built.
 
         Raises:

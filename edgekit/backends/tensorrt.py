@@ -7,9 +7,10 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from edgekit.backends.base import Availability, Engine, Members
+from edgekit.backends.base import Availability, Build, Engine
 from edgekit.backends.deferred import build_on_device, checked_model, refusal_to_run
 from edgekit.errors import ModelError
+from edgekit.progress import Progress, silent
 from edgekit.targets import Target
 
 _MUST_MATCH = (
@@ -31,7 +32,7 @@ class TensorRtBackend:
             return Availability("", f"{_absent()} The engine is built and run on the Jetson.")
         return Availability(_version(), "EdgeKit does not run TensorRT engines itself: use trtexec on the Jetson.")
 
-    def build(self, model: bytes, target: Target) -> Members:
+    def build(self, model: bytes, target: Target, progress: Progress = silent) -> Build:
         """Return the model and how its engine is built, once it keeps TensorRT's rules for Q/DQ.
 
         Raises:

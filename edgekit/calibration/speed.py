@@ -18,7 +18,7 @@ from edgekit.targets import Target
 CostModel = Callable[[frozenset[str]], float]
 """Returns the time of a run with these nodes kept, relative to a run with nothing kept."""
 
-Build = Callable[[frozenset[str]], Engine]
+Loader = Callable[[frozenset[str]], Engine]
 
 RATIO = 2.7
 PER_VALUE = 100.0
@@ -57,7 +57,7 @@ def estimated_cost(
     return relative
 
 
-def measured_cost(build: Build, inputs: Mapping[str, Any], *, rounds: int = 30, calls: int = 3) -> CostModel:
+def measured_cost(build: Loader, inputs: Mapping[str, Any], *, rounds: int = 30, calls: int = 3) -> CostModel:
     """Measure the time in the target's own engine: both models in turn, so that drift hits them alike.
 
     It differs from call to call, as times do, so a selection that uses it is not reproducible to the byte. And every
@@ -90,11 +90,11 @@ def measured_cost(build: Build, inputs: Mapping[str, Any], *, rounds: int = 30, 
     return relative
 
 
-def engine_builder(backend: Backend, target: Target, variants: Variants, threads: int = 1) -> Build:
+def engine_builder(backend: Backend, target: Target, variants: Variants, threads: int = 1) -> Loader:
     """Build and load variants in a backend's engine; what it raises is the backend's."""
 
     def build(kept: frozenset[str]) -> Engine:
-        members = backend.build(variants.without(kept).SerializeToString(), target)
-        return backend.load(members, target.options, threads)
+        built = backend.build(variants.without(kept).SerializeToString(), target)
+        return backend.load(built.members, target.options, threads)
 
     return build

@@ -87,7 +87,7 @@ def convolutions(activations: str = "") -> bytes:
 def bundle_for(target: Target, path: Path, vectors: int = 2) -> Bundle:
     model, reference = convolutions(target.scheme.activations.dtype), convolutions()
     backend = backend_for(target.backend)
-    built = backend.build(model, target)
+    built = backend.build(model, target).members
     runner = backend_for("onnxruntime").load({"model.onnx": model}, {}, 1)
     records, members = [], {f"engine/{name}": data for name, data in built.items()}
     for index in range(vectors):

@@ -41,7 +41,7 @@ def quantized_for(backend: Backend) -> bytes:
 
 
 def members_of(backend: Backend) -> dict[str, bytes]:
-    return backend.build(quantized_for(backend), target_of(backend))
+    return dict(backend.build(quantized_for(backend), target_of(backend)).members)
 
 
 def reference(model: bytes, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -149,7 +149,7 @@ class TestBackendThatRunsHere:
     @pytest.mark.parametrize("dtype, zero_point", [(np.uint8, 128), (np.uint8, 0), (np.int8, 0)])
     def test_quantized_results_are_those_of_the_standard(self, backend: Backend, dtype: Any, zero_point: int) -> None:
         model, inputs = models.quantized_conv(dtype, zero_point=zero_point), {"image": models.sample()}
-        engine = backend.load(backend.build(model, target_of(backend)), target_of(backend).options, 1)
+        engine = backend.load(backend.build(model, target_of(backend)).members, target_of(backend).options, 1)
         expected, actual = reference(model, inputs)["features"], engine.run(inputs)["features"]
         # A value that lies between two steps may be rounded to either.
         assert np.abs(actual - expected).max() <= models.OUTPUT_SCALE * 1.01

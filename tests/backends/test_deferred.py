@@ -19,7 +19,7 @@ SNAPDRAGON = load_target("qualcomm-htp-v75")
 class TestTensorRt:
     def test_recipe_says_how_and_for_what_the_engine_is_built(self) -> None:
         model = models.quantized_conv(np.int8, zero_point=0, opset=ORIN.scheme.opset)
-        record = json.loads(TensorRtBackend().build(model, ORIN)["build.json"])
+        record = json.loads(TensorRtBackend().build(model, ORIN).members["build.json"])
         assert record["engine"] == "tensorrt"
         assert record["soc"] == ORIN.device.soc
         assert record["software"] == ORIN.device.software
@@ -38,13 +38,13 @@ class TestTensorRt:
             TensorRtBackend().build(model, ORIN)
 
     def test_model_without_quantization_is_accepted(self) -> None:
-        assert set(TensorRtBackend().build(models.conv_relu(), ORIN)) == {"model.onnx", "build.json"}
+        assert set(TensorRtBackend().build(models.conv_relu(), ORIN).members) == {"model.onnx", "build.json"}
 
 
 class TestQnn:
     def test_recipe_holds_the_options_of_the_target(self) -> None:
         model = models.quantized_conv(np.uint8, zero_point=128, bias="int32")
-        record = json.loads(QnnBackend().build(model, SNAPDRAGON)["build.json"])
+        record = json.loads(QnnBackend().build(model, SNAPDRAGON).members["build.json"])
         assert record["options"] == {"htp_arch": "75", "soc_model": "57"}
         assert record["commands"][-1] == SNAPDRAGON.build_note.strip()
 
@@ -52,18 +52,18 @@ class TestQnn:
 def test_members_of_another_deferred_engine_are_refused() -> None:
     model = models.quantized_conv(np.int8, zero_point=0)
     with pytest.raises(ArtifactError):
-        QnnBackend().load(TensorRtBackend().build(model, ORIN), {}, 1)
+        QnnBackend().load(TensorRtBackend().build(model, ORIN).members, {}, 1)
 
 
 def test_model_that_is_not_the_one_of_the_recipe_is_refused() -> None:
-    members = TensorRtBackend().build(models.conv_relu(), ORIN)
+    members = dict(TensorRtBackend().build(models.conv_relu(), ORIN).members)
     members["model.onnx"] = models.quantized_conv(np.int8, zero_point=0)
     with pytest.raises(ArtifactError):
         TensorRtBackend().load(members, {}, 1)
 
 
 def test_recipe_that_was_damaged_is_refused() -> None:
-    members = TensorRtBackend().build(models.conv_relu(), ORIN)
+    members = dict(TensorRtBackend().build(models.conv_relu(), ORIN).members)
     members["build.json"] = members["build.json"][:-5]
     with pytest.raises(ArtifactError):
         TensorRtBackend().load(members, {}, 1)

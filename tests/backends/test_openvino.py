@@ -45,7 +45,7 @@ def test_device_that_is_not_here_is_named_with_those_that_are() -> None:
 
 def test_model_for_a_device_elsewhere_is_read_and_given_as_it_is() -> None:
     backend, target = OpenVinoBackend(), load_target("intel-npu")
-    assert backend.build(models.conv_relu(), target) == {"model.onnx": models.conv_relu()}
+    assert backend.build(models.conv_relu(), target).members == {"model.onnx": models.conv_relu()}
     with pytest.raises(ModelError):
         backend.build(models.unknown_operator()[:-20], target)
 

@@ -1,0 +1,190 @@
+"""Run foreign code, such as a vendor's compiler, in a process of its own; this module is also that process.
+
+The process has its own HOME and working folder, a PATH of the system's folders only, a time limit, and a log. What
+crashes there, a segmentation fault included, is an error here, with the end of the log.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit import errors
+from edgekit.errors import EdgekitError, TargetError
+from edgekit.progress import Progress, silent
+
+LOG_LINES = 12
+"""Of the log, so many last lines are shown with an error."""
+
+HEARTBEAT_S = 0.5
+
+_KEPT_VARIABLES = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ORDER, _RESULT, _ERROR, _LOG = "order.json", "result.json", "error.json", "log.txt"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the function gave.
+
+    Attributes:
+        result: What it returned.
+        files: Name to content of what it left in the folder `out`.
+        log: All that it and the libraries below it printed.
+        seconds: How long the process took.
+        peak_bytes: The most resident memory that the process held.
+    """
+
+    result: Any
+    files: dict[str, bytes]
+    log: str
+    seconds: float
+    peak_bytes: int
+
+
+def call_isolated(
+    function: str,
+    arguments: Mapping[str, Any],
+    files: Mapping[str, bytes] | None = None,
+    *,
+    what: str,
+    timeout_s: float,
+    progress: Progress = silent,
+    environment: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Call a function in a new Python process and wait for it.
+
+    The function is called as `function(folder, **arguments)`: it finds `files` in `folder / "in"`, leaves files in
+    `folder / "out"`, and returns what JSON can hold. An `EdgekitError` that it raises is raised here.
+
+    Args:
+        function: `module:function`.
+        arguments: Keyword arguments, as JSON has them.
+        files: Plain names and contents.
+        what: What is done, for errors and the progress report: "TensorRT builds the engine".
+        timeout_s: After so many seconds the process is killed.
+        progress: Told, about twice a second, of the seconds that have passed and that are allowed.
+        environment: Variables beside the few that every process here is given.
+
+    Raises:
+        EdgekitError: The function raised it.
+        TargetError: The process crashed, was killed, or ran out of time.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
+        folder = Path(name)
+        for part in ("in", "out", "home"):
+            (folder / part).mkdir()
+        for member, content in (files or {}).items():
+            (folder / "in" / member).write_bytes(content)
+        order = {"function": function, "arguments": dict(arguments)}
+        (folder / _ORDER).write_text(json.dumps(order), encoding="utf-8")
+        start = time.monotonic()
+        code = _run(folder, what, timeout_s, progress, environment or {})
+        seconds = time.monotonic() - start
+        log = (folder / _LOG).read_text(encoding="utf-8", errors="replace")
+        if (folder / _ERROR).exists():
+            told = json.loads((folder / _ERROR).read_text(encoding="utf-8"))
+            kind: type[EdgekitError] = getattr(errors, told.pop("type"))
+            raise kind(**told)
+        if code or not (folder / _RESULT).exists():
+            raise TargetError(
+                problem=f"{what}: the process {_ending(code)}.",
+                found=_last_lines(log),
+                fix="This is the foreign library's failure: the lines above are its own. Check that its version and "
+                "driver fit this machine with `edgekit doctor`.",
+            )
+        answer = json.loads((folder / _RESULT).read_text(encoding="utf-8"))
+        made = {path.name: path.read_bytes() for path in sorted((folder / "out").iterdir()) if path.is_file()}
+        return Outcome(answer["result"], made, log, seconds, answer["peak_bytes"])
+
+
+def _run(folder: Path, what: str, timeout_s: float, progress: Progress, environment: Mapping[str, str]) -> int:
+    """Run the process to its end and return its exit code; it does not outlive this call."""
+    start = time.monotonic()
+    with (folder / _LOG).open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(folder)],
+            cwd=folder,
+            env=_environment(folder, environment),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            while (passed := time.monotonic() - start) < timeout_s:
+                progress(what, int(passed), int(timeout_s))
+                try:
+                    return process.wait(min(HEARTBEAT_S, timeout_s - passed))
+                except subprocess.TimeoutExpired:
+                    continue
+        finally:
+            # What it may have started ends with it.
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    raise TargetError(
+        problem=f"{what}: the process did not end within {timeout_s:g} s and was killed.",
+        found=_last_lines((folder / _LOG).read_text(encoding="utf-8", errors="replace")),
+        fix="Give it more time, or a smaller model.",
+    )
+
+
+def _environment(folder: Path, more: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    home = str(folder / "home")
+    # Where `edgekit` lies becomes a place that the new Python imports from: the same code runs.
+    source = str(Path(__file__).parents[1])
+    return {
+        **kept,
+        "HOME": home,
+        "XDG_CACHE_HOME": home,
+        "TMPDIR": home,
+        "PATH": _SYSTEM_PATH,
+        "PYTHONPATH": source,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
+        **more,
+    }
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        return f"crashed with {signal.Signals(-code).name}"
+    return f"ended with exit code {code}" if code else "ended without a result"
+
+
+def _last_lines(log: str) -> str:
+    lines = [line for line in log.strip().splitlines() if line.strip()]
+    return "\n".join(lines[-LOG_LINES:]) or "it said nothing"
+
+
+def main(folder: Path) -> None:
+    """Be the process: carry out the order that lies in the folder."""
+    from edgekit.process import is_measurable, resident
+
+    order = json.loads((folder / _ORDER).read_text(encoding="utf-8"))
+    module, _, name = order["function"].partition(":")
+    try:
+        result = getattr(importlib.import_module(module), name)(folder, **order["arguments"])
+    except EdgekitError as error:
+        told = {"type": type(error).__name__, "problem": error.problem, "found": error.found, "fix": error.fix}
+        (folder / _ERROR).write_text(json.dumps(told), encoding="utf-8")
+        return
+    peak = resident()[1] if is_measurable() else 0
+    answer = json.dumps({"result": result, "peak_bytes": peak})
+    (folder / _RESULT).write_text(answer, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
