@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from edgekit.backends.base import Availability, Backend, Build, Engine, Layer, Members, Tensors
+from edgekit.backends.base import Availability, Backend, Build, Engine, Layer, Members, Tensors, TimedLayer
 from edgekit.backends.signature import TensorSpec
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Members",
     "TensorSpec",
     "Tensors",
+    "TimedLayer",
     "backend_for",
 ]
 

@@ -50,6 +50,19 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class TimedLayer:
+    """A layer and what it takes.
+
+    Attributes:
+        layer: What the engine computes in one go.
+        microseconds: The median over several runs, measured on its device.
+    """
+
+    layer: Layer
+    microseconds: float
+
+
+@dataclass(frozen=True)
 class Build:
     """What a backend made of a model.
 
@@ -119,5 +132,28 @@ class Backend(Protocol):
         Raises:
             TargetError: The engine is not installed, or runs on the board only.
             ArtifactError: The members are damaged or foreign.
+        """
+        ...
+
+    def time_layers(
+        self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int, inputs: Tensors, runs: int
+    ) -> tuple[TimedLayer, ...]:
+        """Load the model with the engine's own profiler on, and return the median time of every layer.
+
+        Profiling slows a run down, so this is no measurement of latency: what it tells is each layer's share.
+
+        Args:
+            members: As for `load`.
+            options: As for `load`.
+            threads: As for `load`.
+            inputs: What every run gets.
+            runs: How many runs are timed, after one that is not.
+
+        Returns:
+            In the order that they run; empty where the engine has no such profiler.
+
+        Raises:
+            TargetError: As for `load`.
+            ArtifactError: As for `load`.
         """
         ...

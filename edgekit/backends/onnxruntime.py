@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.backends.base import Availability, Build, Layer, Tensors
+from edgekit.backends.base import Availability, Build, Layer, Tensors, TimedLayer
 from edgekit.backends.signature import TensorSpec, check_inputs, check_options, only_model
 from edgekit.engines import import_onnxruntime, new_session
 from edgekit.errors import ArtifactError, EdgekitError, ModelError, UsageError
@@ -51,6 +51,12 @@ class OnnxRuntimeBackend:
             UsageError: An option is not known.
         """
         return _Session(only_model(members, "ONNX Runtime"), options, threads, error=ArtifactError)
+
+    def time_layers(
+        self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int, inputs: Tensors, runs: int
+    ) -> tuple[TimedLayer, ...]:
+        """Return nothing: ONNX Runtime was not asked."""
+        return ()
 
 
 class _Session:

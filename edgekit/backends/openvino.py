@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.backends.base import Availability, Build, Layer, Tensors
+from edgekit.backends.base import Availability, Build, Layer, Tensors, TimedLayer
 from edgekit.backends.signature import TensorSpec, check_inputs, check_options, only_model
 from edgekit.errors import ArtifactError, EdgekitError, ModelError, TargetError, UsageError
 from edgekit.progress import Progress, silent
@@ -85,6 +85,12 @@ class OpenVinoBackend:
             UsageError: An option is not known.
         """
         return _CompiledModel(only_model(members, "OpenVINO"), options, threads, error=ArtifactError)
+
+    def time_layers(
+        self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int, inputs: Tensors, runs: int
+    ) -> tuple[TimedLayer, ...]:
+        """Return nothing: OpenVINO was not asked."""
+        return ()
 
 
 class _CompiledModel:

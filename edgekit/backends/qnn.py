@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
-from edgekit.backends.base import Availability, Build, Engine
+from edgekit.backends.base import Availability, Build, Engine, Tensors, TimedLayer
 from edgekit.backends.deferred import build_on_device, checked_model, refusal_to_run
 from edgekit.progress import Progress, silent
 from edgekit.targets import Target
@@ -50,6 +50,12 @@ class QnnBackend:
         present = importlib.util.find_spec("onnxruntime_qnn") is not None
         here = f"onnxruntime-qnn {_version()}, which EdgeKit does not run contexts with" if present else _absent()
         raise refusal_to_run(self.name, members, here)
+
+    def time_layers(
+        self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int, inputs: Tensors, runs: int
+    ) -> tuple[TimedLayer, ...]:
+        """Return nothing: the context binary runs on the device only."""
+        return ()
 
 
 def _absent() -> str:

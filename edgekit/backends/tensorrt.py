@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from edgekit.backends.base import Availability, Build, Engine
+from edgekit.backends.base import Availability, Build, Engine, Tensors, TimedLayer
 from edgekit.backends.deferred import build_on_device, checked_model, refusal_to_run
 from edgekit.errors import ModelError
 from edgekit.progress import Progress, silent
@@ -58,6 +58,12 @@ class TensorRtBackend:
         present = importlib.util.find_spec("tensorrt") is not None
         here = f"TensorRT {_version()}, which EdgeKit does not run engines with" if present else _absent()
         raise refusal_to_run(self.name, members, here)
+
+    def time_layers(
+        self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int, inputs: Tensors, runs: int
+    ) -> tuple[TimedLayer, ...]:
+        """Return nothing: the engine runs on the Jetson only."""
+        return ()
 
 
 def _absent() -> str:
