@@ -90,3 +90,7 @@ class ModelError(EdgekitError):
 
 class HostMismatchWarning(UserWarning):
     """A bundle runs on a machine that it was not compiled for; not everything measured there holds for the board."""
+
+
+class DeadlineWarning(UserWarning):
+    """A deadline is shorter than what it is held against takes: it will be missed, whatever the machine does."""

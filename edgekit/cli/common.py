@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,21 @@ overwrite = click.option("--overwrite", is_flag=True, help="Replace a result tha
 dry_run = click.option("--dry-run", is_flag=True, help="Show the plan, and do nothing.")
 
 PATH = click.Path(path_type=Path)
+
+
+def milliseconds(value: str | float) -> float:
+    """Return a time above 0 in ms: `33ms`, `0.5s`, or a bare number of ms. A type for options.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(ms|s|)\s*", str(value))
+    time = float(found[1]) * (1e3 if found[2] == "s" else 1) if found else 0.0
+    if time <= 0:
+        message = f"{value!r} is no time above 0: 33ms, for instance."
+        raise click.BadParameter(message)
+    return time
+
 
 _UNSETTABLE = frozenset({"config", "help"})
 

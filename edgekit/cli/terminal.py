@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import click
 
 import edgekit
-from edgekit.errors import EdgekitError, HostMismatchWarning
+from edgekit.errors import DeadlineWarning, EdgekitError, HostMismatchWarning
 from edgekit.progress import Progress
 
 SCHEMA_VERSION = 1
@@ -36,6 +36,7 @@ class Terminal:
     json: bool = False
     quiet: bool = False
     verbose: bool = False
+    _answered: bool = False
 
     def show(self, text: str = "") -> None:
         """Print a result for people."""
@@ -61,7 +62,7 @@ class Terminal:
         line: str | None = None,
     ) -> None:
         """Print EdgeKit's own warnings, and those of libraries only where asked for: for `warnings.showwarning`."""
-        if issubclass(category, HostMismatchWarning):
+        if issubclass(category, HostMismatchWarning | DeadlineWarning):
             self.warn(str(message))
         elif self.verbose:
             click.echo(warnings.formatwarning(message, category, filename, lineno, line), err=True, nl=False)
@@ -69,6 +70,7 @@ class Terminal:
     def result(self, payload: Mapping[str, Any]) -> None:
         """Print a result for programs."""
         if self.json:
+            self._answered = True
             click.echo(json.dumps({"schema_version": SCHEMA_VERSION} | _plain(payload), indent=2, allow_nan=False))
 
     def progress(self) -> AbstractContextManager[Progress]:
@@ -108,7 +110,11 @@ class Terminal:
         click.echo(f"error: {text}", err=True)
 
     def _error(self, kind: str, code: int, told: Mapping[str, str]) -> None:
-        self.result({"error": {"type": kind, "exit_code": code} | {key: text for key, text in told.items() if text}})
+        # A partial result that was printed says itself what ended it: there is one object and no more.
+        if not self._answered:
+            self.result(
+                {"error": {"type": kind, "exit_code": code} | {key: text for key, text in told.items() if text}}
+            )
 
 
 def table(rows: Iterable[Sequence[object]], right: Collection[int] = ()) -> str:

@@ -1,4 +1,4 @@
-"""What durations say: percentiles that the sample count bears, and intervals by a block bootstrap.
+"""What durations say: percentiles that the sample count bears, jitter, and how two medians compare.
 
 Which percentiles are shown. MLPerf asks for 662 samples for a p99 and 6,636 for a p99.9. Both are the smallest n for
 which, with 99 % confidence, at least two samples lie above the true percentile: P(Binomial(n, 1 - p) <= 1) <= 1 %.
@@ -10,7 +10,7 @@ exceeds with a chance of 5 % at most (one-sided bound by order statistics). Both
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
@@ -18,28 +18,10 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.profiling.bootstrap import Interval, bootstrap
+
 PERCENTILES: Mapping[str, int] = {"p50": 500, "p90": 900, "p99": 990, "p99.9": 999}
 """Name to per mille: integers, so that a rank is exact."""
-
-LEAST_ROUNDS = 10
-"""Fewer rounds say too little about how the machine drifts for an interval."""
-
-RESAMPLES = 1000
-_LEAST_RESAMPLES = 200
-_RESAMPLED_VALUES = 20_000_000
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % interval.
-
-    Attributes:
-        low: Lower end.
-        high: Upper end.
-    """
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -56,24 +38,41 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Jitter:
+    """How much durations differ, in ms.
+
+    Attributes:
+        spread: p99 - p50; none where the samples are too few for a p99.
+        successive: Root mean square of the difference between one run and the next; none with one run a round.
+        intervals: 95 % interval of either, by name; none with too few rounds.
+    """
+
+    spread: float | None
+    successive: float | None
+    intervals: Mapping[str, Interval | None]
+
+
+@dataclass(frozen=True)
 class Latency:
     """The durations of one part of the work, in ms.
 
     Attributes:
         samples: Their count.
         mean: Their mean.
-        max: The largest.
+        max: The largest. No interval belongs to it: resampling never gives a larger one.
         percentiles: By name; none where the samples are too few.
+        intervals: 95 % interval of each percentile that is there; none with too few rounds.
         upper: One-sided 95 % upper bound of each percentile; none where the samples are too few for that as well.
-        median_interval: 95 % interval of the median; none with too few rounds.
+        jitter: How much they differ.
     """
 
     samples: int
     mean: float
     max: float
     percentiles: Mapping[str, float | None]
+    intervals: Mapping[str, Interval | None]
     upper: Mapping[str, float | None]
-    median_interval: Interval | None
+    jitter: Jitter
 
 
 def summarize(durations: NDArray[np.int64], seed: int = 0) -> Latency:
@@ -84,14 +83,32 @@ def summarize(durations: NDArray[np.int64], seed: int = 0) -> Latency:
         seed: Of the bootstrap.
     """
     ordered = np.sort(durations, axis=None) / 1e6
-    enough = {name: ordered.size >= samples_needed(mille) for name, mille in PERCENTILES.items()}
+    shown = {name: mille for name, mille in PERCENTILES.items() if ordered.size >= samples_needed(mille)}
+    ranks = [_rank(ordered.size, mille) for mille in shown.values()]
+    differences = (np.diff(durations, axis=1) / 1e6) ** 2
+    squares, count = differences.sum(axis=1), differences.shape[1]
+
+    def figures(pick: NDArray[np.intp]) -> list[float]:
+        values = np.partition(durations[pick], ranks, axis=None)[ranks] / 1e6 if ranks else np.empty(0)
+        found = [float(value) for value in values]
+        spread = [found[list(shown).index("p99")] - found[list(shown).index("p50")]] if "p99" in shown else []
+        return found + spread + ([math.sqrt(squares[pick].mean() / count)] if count else [])
+
+    names = [*shown, *(["spread"] if "p99" in shown else []), *(["successive"] if count else [])]
+    values = dict(zip(names, figures(np.arange(len(durations))), strict=True))
+    found = dict(zip(names, bootstrap(figures, durations, seed) or [None] * len(names), strict=True))
     return Latency(
         samples=ordered.size,
         mean=float(ordered.mean()),
         max=float(ordered[-1]),
-        percentiles={name: percentile(ordered, PERCENTILES[name]) if enough[name] else None for name in PERCENTILES},
+        percentiles={name: values.get(name) for name in PERCENTILES},
+        intervals={name: found.get(name) for name in PERCENTILES},
         upper={name: upper_bound(ordered, mille) for name, mille in PERCENTILES.items()},
-        median_interval=bootstrap(lambda pick: median(durations[pick]) / 1e6, durations, seed),
+        jitter=Jitter(
+            values.get("spread"),
+            values.get("successive"),
+            {name: found.get(name) for name in ("spread", "successive")},
+        ),
     )
 
 
@@ -110,11 +127,12 @@ def speedup(slow: NDArray[np.int64], fast: NDArray[np.int64], seed: int = 0) -> 
     both = np.concatenate([slow, fast], axis=1)
     calls = slow.shape[1]
 
-    def ratio(pick: NDArray[np.intp]) -> float:
+    def ratio(pick: NDArray[np.intp]) -> list[float]:
         rounds = both[pick]
-        return median(rounds[:, :calls]) / median(rounds[:, calls:])
+        return [median(rounds[:, :calls]) / median(rounds[:, calls:])]
 
-    return Ratio(median(slow) / median(fast), bootstrap(ratio, both, seed))
+    intervals = bootstrap(ratio, both, seed)
+    return Ratio(median(slow) / median(fast), intervals[0] if intervals else None)
 
 
 def percentile(ordered: NDArray[np.float64], mille: int) -> float:
@@ -166,49 +184,3 @@ def binomial_cdf(n: int, chance: float) -> NDArray[np.float64]:
     steps = np.log(n - k) - np.log(k + 1) + odds
     log_pmf = n * math.log1p(-chance) + np.concatenate([[0.0], np.cumsum(steps)])
     return np.exp(np.logaddexp.accumulate(log_pmf))
-
-
-def bootstrap(
-    statistic: Callable[[NDArray[np.intp]], float], durations: NDArray[np.int64], seed: int
-) -> Interval | None:
-    """Return the 95 % interval of a statistic by the circular block bootstrap; none with too few rounds.
-
-    Whole rounds are resampled, in runs of sqrt(rounds) neighbours, since calls close in time share what disturbs
-    them (Politis and Romano, A circular block-resampling procedure for stationary data, 1992). So few runs
-    underestimate the spread: the percentile interval is widened around the statistic as for a mean of few values.
-
-    Args:
-        statistic: Takes the indices of the rounds of one resample.
-        durations: (rounds, calls); only its shape counts here.
-        seed: Same seed, same interval.
-    """
-    rounds = len(durations)
-    if rounds < LEAST_ROUNDS:
-        return None
-    # A resample of many values is slow to sort and its interval is narrow: fewer resamples do.
-    resamples = max(_LEAST_RESAMPLES, min(RESAMPLES, _RESAMPLED_VALUES // durations.size))
-    length = round(math.sqrt(rounds))
-    starts = np.random.default_rng(seed).integers(rounds, size=(resamples, -(-rounds // length), 1))
-    picks = ((starts + np.arange(length)) % rounds).reshape(resamples, -1)[:, :rounds]
-    low, high = np.quantile([statistic(pick) for pick in picks], [0.025, 0.975])
-    found, wider = statistic(np.arange(rounds)), widening(rounds / length)
-    return Interval(float(found - wider * (found - low)), float(found + wider * (high - found)))
-
-
-def widening(values: float) -> float:
-    """Return how much wider than a normal 95 % interval that of a mean of few values is.
-
-    Student's t over the normal quantile (Abramowitz and Stegun, 26.7.5), times sqrt(n / (n - 1)) for the spread that
-    resampling n values loses.
-
-    Args:
-        values: Their count, above 1; need not be whole.
-    """
-    z, freedom = 1.959964, values - 1
-    student = (
-        z
-        + (z**3 + z) / (4 * freedom)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
-    )
-    return student / z * math.sqrt(values / freedom)

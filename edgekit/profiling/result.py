@@ -6,12 +6,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from edgekit.profiling.latency import PERCENTILES, Interval, Latency, Ratio, samples_needed
+from edgekit.profiling.bootstrap import Interval
+from edgekit.profiling.deadline import Misses
+from edgekit.profiling.latency import PERCENTILES, Latency, Ratio, samples_needed
 from edgekit.profiling.machine import NOISE_LOOP, NOISY, Disturbance, Machine, Noise, State
 from edgekit.profiling.memory import Memory
-from edgekit.profiling.schedule import STEADY_RULE, WarmUp
+from edgekit.profiling.pace import Pace
+from edgekit.profiling.rigor import Level
+from edgekit.profiling.samples import ENCODING, Samples
+from edgekit.profiling.schedule import STEADY_RULE, Budget, WarmUp
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+Model = Literal["fp", "int8"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,10 @@ class Method:
     """How it was measured.
 
     Attributes:
-        seconds: Sampling time asked for, all workloads together.
+        rigor: How much was asked for, by name.
+        budget: The same in figures.
+        pace: When runs started.
+        deadline_ms: What whole frames were held against; none where nothing was.
         rounds: Rounds made.
         calls_per_block: Recorded runs of a workload a round.
         inputs: Golden inputs that the engine ran on in turn.
@@ -55,7 +65,10 @@ class Method:
         warm_up: By workload.
     """
 
-    seconds: float
+    rigor: Level
+    budget: Budget
+    pace: Pace
+    deadline_ms: float | None
     rounds: int
     calls_per_block: int
     inputs: int
@@ -88,13 +101,19 @@ class Row:
 
     Attributes:
         model: `fp` is the floating-point reference, `int8` the bundle's model.
-        latency: By part of the work: engine, preprocess, postprocess, end_to_end.
+        latency: By part of the work: engine, preprocess, postprocess, end_to_end, and wait under a camera.
+        samples: Everything that was timed, by workload: `engine` where that ran on its own, and `frame`.
+        seconds: Sampling time of each workload.
+        misses: Of whole frames; none without a deadline.
         memory: Of a fresh process; none where the system does not tell.
         weight_bytes: Constants in the model's file, counted and not measured.
     """
 
-    model: Literal["fp", "int8"]
+    model: Model
     latency: Mapping[str, Latency]
+    samples: Mapping[str, Samples]
+    seconds: Mapping[str, float]
+    misses: Misses | None
     memory: Memory | None
     weight_bytes: int
 
@@ -110,6 +129,7 @@ class Profile:
         rows: One for each model.
         speedup: Median of fp over that of int8, by part of the work; none with too few samples.
         warnings: Why figures may not be repeatable.
+        partial: What ended the measurement before its time; empty where it came to its end.
         origin: How the figures came about.
     """
 
@@ -119,9 +139,10 @@ class Profile:
     rows: tuple[Row, ...]
     speedup: Mapping[str, Ratio | None]
     warnings: tuple[str, ...]
+    partial: str = ""
     origin: Literal["measured"] = "measured"
 
-    def row(self, model: Literal["fp", "int8"]) -> Row:
+    def row(self, model: Model) -> Row:
         """Return the figures of one model."""
         return next(row for row in self.rows if row.model == model)
 
@@ -131,6 +152,7 @@ class Profile:
         return {
             "schema_version": SCHEMA_VERSION,
             "origin": self.origin,
+            "partial": self.partial or None,
             "bundle": subject.bundle,
             "target": {
                 "name": subject.target,
@@ -153,9 +175,17 @@ class Profile:
                 "engine": subject.engine,
                 "options": dict(subject.options),
                 "threads": subject.threads,
-                "schedule": "back to back, models in turn",
+                "rigor": method.rigor,
+                "seconds": method.budget.seconds,
+                "least_samples": method.budget.samples,
+                "schedule": {"name": method.pace.name, **asdict(method.pace)},
+                "deadline_ms": method.deadline_ms,
+                "rounds": method.rounds,
+                "calls_per_block": method.calls_per_block,
+                "inputs": method.inputs,
+                "frame_size": list(method.frame_size),
                 "warm_up_rule": STEADY_RULE,
-                **asdict(method),
+                "warm_up": {name: asdict(warm) for name, warm in method.warm_up.items()},
             },
             "rows": [_row(row) for row in self.rows],
             "speedup": {part: _ratio(each) for part, each in self.speedup.items()},
@@ -167,8 +197,14 @@ def _row(row: Row) -> dict[str, Any]:
     return {
         "model": row.model,
         "latency": {part: _latency(latency) for part, latency in row.latency.items()},
+        "deadline": _misses(row.misses),
         "memory": asdict(row.memory) | {"model": row.memory.model} if row.memory else None,
         "weight_bytes": row.weight_bytes,
+        "samples": {
+            "unit": "ns",
+            "encoding": ENCODING,
+            "work": {work: {"seconds": row.seconds[work]} | samples.to_json() for work, samples in row.samples.items()},
+        },
     }
 
 
@@ -181,17 +217,35 @@ def _latency(latency: Latency) -> dict[str, Any]:
         "percentiles": {
             name: {
                 "value": latency.percentiles[name],
+                **_interval(latency.intervals[name]),
                 "upper_95": latency.upper[name],
-                **(_interval(latency.median_interval) if name == "p50" else {}),
                 **({} if latency.percentiles[name] is not None else _too_few(latency.samples, name)),
             }
             for name in PERCENTILES
+        },
+        "jitter": {
+            name: {"value": value, **_interval(latency.jitter.intervals[name])}
+            for name, value in (("spread", latency.jitter.spread), ("successive", latency.jitter.successive))
         },
     }
 
 
 def _too_few(samples: int, name: str) -> dict[str, Any]:
     return {"absent": "too few samples", "samples": samples, "needed": samples_needed(PERCENTILES[name])}
+
+
+def _misses(misses: Misses | None) -> dict[str, Any] | None:
+    if misses is None:
+        return None
+    return {
+        "deadline_ms": misses.deadline_ms,
+        "frames": misses.frames,
+        "missed": misses.missed,
+        "dropped": misses.dropped,
+        "rate": misses.rate,
+        **_interval(misses.interval),
+        "longest_run": misses.longest,
+    }
 
 
 def _ratio(ratio: Ratio | None) -> dict[str, Any] | None:

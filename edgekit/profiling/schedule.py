@@ -1,23 +1,20 @@
-"""When a workload runs: a warm-up until its speed is steady, then sampling in interleaved blocks.
-
-Back to back: the next call starts when the last one has returned. A camera-paced system sees other latencies.
-"""
+"""How workloads are measured: a warm-up until the speed is steady, then blocks of runs in turn, each at its pace."""
 
 from __future__ import annotations
 
 import gc
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgekit.profiling.pace import Clock, Pace, Run, Sleep, Timed, run_block
+from edgekit.profiling.samples import Samples, gather
 from edgekit.progress import Progress, silent
-
-Clock = Callable[[], int]
-"""Returns ns; never goes back."""
 
 WINDOW_CALLS = 10
 WINDOW_NS = 100_000_000
@@ -26,8 +23,11 @@ STEADY_WITHIN = 0.03
 WARM_UP_SECONDS = 5.0
 
 BLOCK_SECONDS = 0.1
+PACED_BLOCK_SECONDS = 1.0
 LEAST_ROUNDS = 20
 SETTLING_CALLS = 1
+
+BACK_TO_BACK = Pace()
 
 STEADY_RULE = (
     f"until the medians of {STEADY_WINDOWS} successive windows (each at least {WINDOW_CALLS} calls and "
@@ -43,11 +43,46 @@ class Workload:
         name: What it is, for the progress report.
         parts: Names of the durations that one run yields.
         run: Runs once and returns the duration of every part in ns.
+        others: The same, for each stream beyond the first.
     """
 
     name: str
     parts: tuple[str, ...]
-    run: Callable[[], tuple[int, ...]]
+    run: Run
+    others: tuple[Run, ...] = ()
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """What runs once, for each stream."""
+        return (self.run, *self.others)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is measured: until both are reached.
+
+    Attributes:
+        seconds: Sampling time of all workloads together.
+        samples: Runs of each workload.
+    """
+
+    seconds: float
+    samples: int = 0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What was measured.
+
+    Attributes:
+        samples: One a workload.
+        seconds: Sampling time of each workload.
+        ended: What ended it before its time; none where it came to its end.
+    """
+
+    samples: tuple[Samples, ...]
+    seconds: tuple[float, ...]
+    ended: BaseException | None = None
 
 
 @dataclass(frozen=True)
@@ -98,54 +133,94 @@ def is_steady(medians: Sequence[float]) -> bool:
     return len(last) == STEADY_WINDOWS and max(last) <= min(last) * (1 + STEADY_WITHIN)
 
 
-def calls_per_block(call_ns: Sequence[float], seconds: float) -> int:
-    """Return how many runs make a block: the same number for all workloads, so that their rounds pair up.
+def calls_per_block(call_ns: Sequence[float], seconds: float, pace: Pace = BACK_TO_BACK) -> int:
+    """Return how many runs of a stream make a block: the same number for all workloads, so that their rounds pair up.
 
-    The slowest workload's block takes `BLOCK_SECONDS`, less where `LEAST_ROUNDS` rounds would not fit in `seconds`.
+    The slowest workload's block takes `BLOCK_SECONDS`, and `PACED_BLOCK_SECONDS` where runs wait for a camera or
+    pause, so that what a stall does to the frames behind it is within the block; less where `LEAST_ROUNDS` rounds
+    would not fit in `seconds`. Frames that are due at once are not torn apart.
 
     Args:
         call_ns: Duration of one run of each workload.
         seconds: The sampling time.
+        pace: When runs start.
     """
-    block = min(BLOCK_SECONDS, seconds / (LEAST_ROUNDS * len(call_ns)))
-    return max(1, int(block * 1e9 / max(call_ns)))
+    waits = pace.fps is not None or pace.idle_ms > 0
+    block = min(PACED_BLOCK_SECONDS if waits else BLOCK_SECONDS, seconds / (LEAST_ROUNDS * len(call_ns)))
+    run = max(max(call_ns) + 1e6 * pace.idle_ms, (pace.period_ns or 0.0) / pace.burst)
+    return pace.burst * max(1, int(block * 1e9 / run / pace.burst))
 
 
 def interleave(
     workloads: Sequence[Workload],
+    budget: Budget,
     *,
-    seconds: float,
     calls: int,
+    pace: Pace = BACK_TO_BACK,
     progress: Progress = silent,
     clock: Clock = time.perf_counter_ns,
-) -> list[NDArray[np.int64]]:
+    sleep: Sleep = time.sleep,
+) -> Sampling:
     """Sample all workloads in turn, a block of each a round (A B A B ...), so that drift hits all alike.
 
     A block begins with an unrecorded run: the workload before it has taken the caches, which is the schedule's
-    doing and not the model's. Python's garbage collector waits until a block is over.
+    doing and not the model's. Python's garbage collector waits until a block is over. What ends the measurement
+    early, Ctrl-C or an engine that fails, is returned together with the rounds that are complete.
 
     Args:
         workloads: What to run.
-        seconds: Sampling time of all workloads together; the round in which it ends is finished.
-        calls: Recorded runs a block.
+        budget: How much; the round in which it is reached is finished.
+        calls: Recorded runs of a stream a block.
+        pace: When runs start.
         progress: Told how far it is.
         clock: A monotonic clock in ns.
+        sleep: Waits.
 
-    Returns:
-        One array a workload, in ns: (rounds, calls, parts) int64.
+    Raises:
+        BaseException: What ended it before the first round was complete.
     """
-    rounds: list[list[list[tuple[int, ...]]]] = [[] for _ in workloads]
-    start = clock()
-    done = 0.0
-    while done < 1:
-        for workload, blocks in zip(workloads, rounds, strict=True):
-            with _garbage_kept():
-                for _ in range(SETTLING_CALLS):
-                    workload.run()
-                blocks.append([workload.run() for _ in range(calls)])
-        done = (clock() - start) / (seconds * 1e9) if seconds > 0 else 1.0
-        progress("measure", min(100, int(100 * done)), 100)
-    return [np.asarray(blocks, np.int64) for blocks in rounds]
+    rounds: list[list[list[list[Timed]]]] = []
+    seconds = [0.0] * len(workloads)
+    start, ended = clock(), None
+    with ThreadPoolExecutor(max(len(workload.runs) for workload in workloads)) as pool:
+        try:
+            done = 0.0
+            while done < 1:
+                spans, blocks = [], []
+                for workload in workloads:
+                    before = clock()
+                    blocks.append(_block(workload, calls, pace, clock, sleep, pool))
+                    spans.append((clock() - before) / 1e9)
+                rounds.append(blocks)
+                seconds = [each + span for each, span in zip(seconds, spans, strict=True)]
+                sampled = len(rounds) * calls * pace.streams
+                done = min(_share((clock() - start) / 1e9, budget.seconds), _share(sampled, budget.samples))
+                progress("measure", min(100, int(100 * done)), 100)
+        except BaseException as error:
+            if not rounds:
+                raise
+            ended = error
+    samples = tuple(
+        gather([blocks[index] for blocks in rounds], workload.parts, start, paced=pace.fps is not None)
+        for index, workload in enumerate(workloads)
+    )
+    return Sampling(samples, tuple(seconds), ended)
+
+
+def _block(
+    workload: Workload, calls: int, pace: Pace, clock: Clock, sleep: Sleep, pool: ThreadPoolExecutor
+) -> list[list[Timed]]:
+    with _garbage_kept():
+        for _ in range(SETTLING_CALLS):
+            for run in workload.runs:
+                run()
+        if len(workload.runs) == 1:
+            return [run_block(workload.run, calls, pace, clock, sleep)]
+        return list(pool.map(lambda run: run_block(run, calls, pace, clock, sleep), workload.runs))
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else math.inf
 
 
 @contextmanager

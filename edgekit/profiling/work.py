@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from edgekit.backends import backend_for
 from edgekit.bundle import GoldenVector
+from edgekit.profiling.pace import Run
 from edgekit.profiling.schedule import Workload
 from edgekit.runtime.session import Session
 
 ENGINE = ("engine",)
-FRAME = ("preprocess", "postprocess", "end_to_end")
+FRAME = ("preprocess", "engine", "postprocess", "end_to_end")
 
 ONE_OPERATOR_MODEL = (
     b'\x08\x08:;\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x01tZ\x13\n\x01x\x12\x0e\n\x0c\x08\x01\x12\x08\n\x02\x08\x01\n'
@@ -26,8 +27,13 @@ ONE_OPERATOR_MODEL = (
 """The ONNX model y = Relu(x) for three numbers: what an engine sets up for any model, it sets up for this one."""
 
 
-def engine_work(name: str, session: Session, vectors: Sequence[GoldenVector]) -> Workload:
-    """Return the engine alone, on the golden inputs in turn."""
+def engine_work(name: str, sessions: Sequence[Session], vectors: Sequence[GoldenVector]) -> Workload:
+    """Return the engine alone, on the golden inputs in turn; one session a stream."""
+    run, *others = [_engine_run(session, vectors) for session in sessions]
+    return Workload(f"{name} engine", ENGINE, run, tuple(others))
+
+
+def _engine_run(session: Session, vectors: Sequence[GoldenVector]) -> Run:
     inputs = cycle([vector.input for vector in vectors])
 
     def run() -> tuple[int, ...]:
@@ -36,15 +42,20 @@ def engine_work(name: str, session: Session, vectors: Sequence[GoldenVector]) ->
         session.infer(values)
         return (time.perf_counter_ns() - start,)
 
-    return Workload(f"{name} engine", ENGINE, run)
+    return run
 
 
-def frame_work(name: str, session: Session, vectors: Sequence[GoldenVector]) -> Workload:
+def frame_work(name: str, sessions: Sequence[Session], vectors: Sequence[GoldenVector]) -> Workload:
     """Return the way of a frame: preprocess it, run the engine on a golden input, decode the outputs for that.
 
     What is preprocessed is a random frame of the first golden frame's size, since the time that takes does not depend
-    on what the frame shows. Decoding does depend on it.
+    on what the frame shows. Decoding does depend on it. One session a stream.
     """
+    run, *others = [_frame_run(session, vectors) for session in sessions]
+    return Workload(f"{name} frame", FRAME, run, tuple(others))
+
+
+def _frame_run(session: Session, vectors: Sequence[GoldenVector]) -> Run:
     turns = cycle(vectors)
     frame = random_frame(vectors[0].frame_size)
 
@@ -57,9 +68,9 @@ def frame_work(name: str, session: Session, vectors: Sequence[GoldenVector]) -> 
         inferred = time.perf_counter_ns()
         session.decode(outputs, vector.frame_size)
         end = time.perf_counter_ns()
-        return prepared - start, end - inferred, end - start
+        return prepared - start, inferred - prepared, end - inferred, end - start
 
-    return Workload(f"{name} frame", FRAME, run)
+    return run
 
 
 def random_frame(size: tuple[int, int]) -> NDArray[np.uint8]:

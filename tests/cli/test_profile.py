@@ -26,7 +26,7 @@ def test_it_measures_both_models_and_says_so(in_process: Edgekit, bundle: Path, 
 def test_json_is_the_profile_and_nothing_else(edgekit: Edgekit, bundle: Path) -> None:
     done = edgekit("profile", bundle, *QUICK, "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["schema_version"] == 1
+    assert json.loads(done.stdout)["schema_version"] == 2
 
 
 def test_a_profile_that_exists_is_kept_and_nothing_is_measured(

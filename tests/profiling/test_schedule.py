@@ -4,11 +4,15 @@ import gc
 from collections.abc import Callable, Iterator
 from itertools import chain, count, repeat
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edgekit.profiling.schedule import (
     STEADY_WINDOWS,
     WINDOW_CALLS,
+    Budget,
+    Sampling,
     WarmUp,
     Workload,
     calls_per_block,
@@ -38,6 +42,12 @@ class SimulatedTime:
             return (duration, 2 * duration)
 
         return Workload(name, ("engine", "twice"), run)
+
+
+def durations(sampling: Sampling) -> list[NDArray[np.int64]]:
+    """Return (rounds, calls, parts) of every workload."""
+    assert sampling.ended is None
+    return [np.stack(list(samples.parts.values()), axis=-1) for samples in sampling.samples]
 
 
 @pytest.fixture
@@ -85,7 +95,7 @@ def test_steady_means_that_the_last_windows_lie_close(medians: list[float], stea
 
 def test_blocks_take_turns(clock: SimulatedTime) -> None:
     workloads = [clock.workload("fp", repeat(10.0)), clock.workload("int8", repeat(5.0))]
-    fp, int8 = interleave(workloads, seconds=0.15, calls=3, clock=clock)
+    fp, int8 = durations(interleave(workloads, Budget(0.15), calls=3, clock=clock))
     one_round = ["fp"] * 4 + ["int8"] * 4
     assert clock.order == one_round * 3
     assert fp.shape == int8.shape == (3, 3, 2)
@@ -95,7 +105,7 @@ def test_blocks_take_turns(clock: SimulatedTime) -> None:
 
 def test_the_first_run_of_a_block_is_not_recorded(clock: SimulatedTime) -> None:
     cold_first = (50.0 if call % 4 == 0 else 10.0 for call in count())
-    (samples,) = interleave([clock.workload("model", cold_first)], seconds=1.0, calls=3, clock=clock)
+    (samples,) = durations(interleave([clock.workload("model", cold_first)], Budget(1.0), calls=3, clock=clock))
     assert (samples[..., 0] == 10 * MS).all()
 
 
@@ -104,13 +114,14 @@ def test_drift_hits_all_workloads_alike(clock: SimulatedTime) -> None:
         while True:
             yield 10.0 * (1 + clock.now / (10_000 * MS))
 
-    fp, int8 = interleave([clock.workload(name, drifting()) for name in "ab"], seconds=10.0, calls=4, clock=clock)
+    workloads = [clock.workload(name, drifting()) for name in "ab"]
+    fp, int8 = durations(interleave(workloads, Budget(10.0), calls=4, clock=clock))
     assert fp[-1].mean() > 1.5 * fp[0].mean()
     assert int8.mean() == pytest.approx(fp.mean(), rel=0.01)
 
 
 def test_a_model_slower_than_the_sampling_time_gets_one_round(clock: SimulatedTime) -> None:
-    (samples,) = interleave([clock.workload("model", repeat(3000.0))], seconds=1.0, calls=1, clock=clock)
+    (samples,) = durations(interleave([clock.workload("model", repeat(3000.0))], Budget(1.0), calls=1, clock=clock))
     assert samples.shape == (1, 1, 2)
 
 
@@ -134,7 +145,7 @@ def test_progress_ends_at_all(clock: SimulatedTime) -> None:
     def progress(stage: str, done: int, total: int) -> None:
         told.append((stage, done, total))
 
-    interleave([clock.workload("model", repeat(10.0))], seconds=0.1, calls=1, progress=progress, clock=clock)
+    interleave([clock.workload("model", repeat(10.0))], Budget(0.1), calls=1, progress=progress, clock=clock)
     assert told == [("measure", done, 100) for done in (20, 40, 60, 80, 100)]
 
 
@@ -150,7 +161,7 @@ def test_the_garbage_collector_is_left_as_it_was(switch: Callable[[], None]) -> 
     switch()
     try:
         expected = gc.isenabled()
-        interleave([Workload("model", ("engine",), run)], seconds=0.0, calls=2)
+        interleave([Workload("model", ("engine",), run)], Budget(0.0), calls=2)
         assert gc.isenabled() is expected
     finally:
         (gc.enable if was_enabled else gc.disable)()

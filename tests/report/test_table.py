@@ -12,8 +12,10 @@ import pytest
 from edgekit.profiling.latency import speedup, summarize
 from edgekit.profiling.machine import Disturbance, Limits, Machine, Noise, State
 from edgekit.profiling.memory import Memory
-from edgekit.profiling.result import Conditions, Method, Profile, Row, Subject
-from edgekit.profiling.schedule import WarmUp
+from edgekit.profiling.pace import Pace
+from edgekit.profiling.result import Conditions, Method, Model, Profile, Row, Subject
+from edgekit.profiling.samples import Samples
+from edgekit.profiling.schedule import Budget, WarmUp
 from edgekit.report import table
 
 MACHINE = Machine(
@@ -47,7 +49,9 @@ def profiled(scale: float = 1.0, rounds: int = 30, calls: int = 20, mismatch: st
     int8 = {part: durations(ms / 2.25 if ms > 1 else ms) for part, ms in typical.items()}
     profile = Profile(
         subject=Subject("lane.edge", "intel-cpu-vnni", mismatch, "openvino", {"precision": "f32"}, 1),
-        method=Method(10.0, rounds, calls, 4, (720, 1280), {"fp": WarmUp(30, 0.3, True, 1e6)}),
+        method=Method(
+            "quick", Budget(10.0), Pace(), None, rounds, calls, 4, (720, 1280), {"fp": WarmUp(30, 0.3, True, 1e6)}
+        ),
         conditions=Conditions(
             MACHINE,
             State(0.1, None, None),
@@ -56,14 +60,21 @@ def profiled(scale: float = 1.0, rounds: int = 30, calls: int = 20, mismatch: st
             Disturbance(10.0, 0.0, 0.0),
         ),
         rows=(
-            Row("fp", {part: summarize(data) for part, data in fp.items()}, memory(180), 3_100_000),
-            Row("int8", {part: summarize(data) for part, data in int8.items()}, memory(150), 812_345),
+            row("fp", fp, memory(180), 3_100_000),
+            row("int8", int8, memory(150), 812_345),
         ),
         speedup={part: speedup(fp[part], int8[part]) for part in ("engine", "end_to_end")},
         warnings=("The CPU frequency may change: governor powersave.",),
     )
     loaded: dict[str, Any] = json.loads(json.dumps(profile.to_json()))
     return loaded
+
+
+def row(model: Model, durations: dict[str, Any], held: Memory, weights: int) -> Row:
+    order = np.zeros(durations["engine"].shape, np.int64) + np.arange(durations["engine"].shape[1])
+    samples = {"frame": Samples(durations, order, order)}
+    latency = {part: summarize(data) for part, data in durations.items()}
+    return Row(model, latency, samples, {"frame": 10.0}, None, held, weights)
 
 
 def memory(peak_mb: int) -> Memory:

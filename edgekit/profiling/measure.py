@@ -1,0 +1,105 @@
+"""Time both models of a bundle: what is run, for how long, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from edgekit.bundle import GoldenVector
+from edgekit.profiling.pace import Pace
+from edgekit.profiling.result import Method, Model
+from edgekit.profiling.rigor import Level
+from edgekit.profiling.samples import Samples
+from edgekit.profiling.schedule import Budget, WarmUp, calls_per_block, interleave, warm_up
+from edgekit.profiling.work import engine_work, frame_work
+from edgekit.progress import Progress
+from edgekit.runtime.session import Session
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for.
+
+    Attributes:
+        rigor: How much, by name.
+        budget: The same in figures.
+        pace: When runs start.
+        deadline_ms: What whole frames are held against; none where nothing is.
+    """
+
+    rigor: Level
+    budget: Budget
+    pace: Pace
+    deadline_ms: float | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was timed.
+
+    Attributes:
+        samples: By model and workload, `engine` or `frame`.
+        seconds: Sampling time of each.
+        method: How it was done.
+        ended: What ended it before its time; none where it came to its end.
+    """
+
+    samples: Mapping[Model, Mapping[str, Samples]]
+    seconds: Mapping[Model, Mapping[str, float]]
+    method: Method
+    ended: BaseException | None
+
+
+def measure(
+    sessions: Mapping[Model, Sequence[Session]],
+    vectors: Sequence[GoldenVector],
+    plan: Plan,
+    progress: Progress,
+    warmed: Callable[[Mapping[str, WarmUp]], None],
+) -> Measured:
+    """Warm up and time both models in turn.
+
+    Back to back, the engine is also timed on its own, without the pre- and post-processing that take its caches. At
+    any other pace it is timed within the frame: that is where it runs.
+
+    Args:
+        sessions: By model, one a stream.
+        vectors: What to run on, in turn.
+        plan: How much, and at which pace.
+        progress: Told how far it is.
+        warmed: Told how each workload warmed up, before anything is measured.
+    """
+    works = {"engine": engine_work, "frame": frame_work} if plan.pace == Pace() else {"frame": frame_work}
+    keys: list[tuple[Model, str]] = [(model, work) for work in works for model in sessions]
+    workloads = [works[work](model, sessions[model], vectors) for model, work in keys]
+    warm: dict[str, WarmUp] = {}
+    for workload in workloads:
+        progress("warm up", len(warm), len(workloads))
+        warm[workload.name] = warm_up(workload)
+    progress("warm up", len(workloads), len(workloads))
+    warmed(warm)
+    calls = calls_per_block([each.call_ns for each in warm.values()], plan.budget.seconds, plan.pace)
+    sampling = interleave(workloads, plan.budget, calls=calls, pace=plan.pace, progress=progress)
+    samples, seconds = dict(zip(keys, sampling.samples, strict=True)), dict(zip(keys, sampling.seconds, strict=True))
+    method = Method(
+        rigor=plan.rigor,
+        budget=plan.budget,
+        pace=plan.pace,
+        deadline_ms=plan.deadline_ms,
+        rounds=len(sampling.samples[0].started),
+        calls_per_block=calls,
+        inputs=len(vectors),
+        frame_size=vectors[0].frame_size,
+        warm_up=warm,
+    )
+    return Measured(
+        samples={model: {work: samples[model, work] for work in works} for model in sessions},
+        seconds={model: {work: seconds[model, work] for work in works} for model in sessions},
+        method=method,
+        ended=sampling.ended,
+    )
+
+
+def parts_of(works: Mapping[str, Samples]) -> dict[str, Samples]:
+    """Return for each part of the work the samples that its figures come from; the engine's own where it ran alone."""
+    return {part: works[work] for work in ("frame", "engine") if work in works for part in works[work].parts}
