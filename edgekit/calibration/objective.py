@@ -9,7 +9,7 @@ estimated anew while one learns and interpolated between estimates.
 
 with the focus m_k (mean 1), the floating-point output o_k and the quantized one q_k. P_k makes heads of different
 units comparable: of a network it is the head's error before anything was learned, so that every head begins with 1; of
-a block its power. Where elements act together, the square is that of what is read of them
+a block its power. Where elements act together, what is read of them counts in the place of a square
 (`edgekit.calibration.readout`).
 
 The weights w_k follow the sensitivities S_k, the distortion when head k alone is the quantized network's. Distortion
@@ -96,9 +96,9 @@ def interpolated(estimates: list[dict[str, float]], since: float) -> dict[str, f
 
 
 def _weighted(sample: Mapping[str, torch.Tensor], name: str, values: torch.Tensor) -> torch.Tensor:
-    """Return the mean square of values, each counted as the focus says."""
+    """Return the mean of values' squares, or of what is read of them, counted as the focus says."""
     if ROWS + name in sample:
         elements = values.movedim(int(sample[AXIS + name]), -1)
-        return torch.einsum("...rp,...p->...r", sample[ROWS + name], elements).square().mean()
+        return torch.einsum("...rp,...p->...r", sample[ROWS + name], elements).square().log1p().mean()
     focus = sample.get(FOCUS + name)
     return values.square().mean() if focus is None else (focus * values.square()).mean()

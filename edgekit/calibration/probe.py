@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from edgekit.calibration.distortion import Distortion
 from edgekit.calibration.evaluate import Run
 from edgekit.calibration.focus import FocusOptions
-from edgekit.calibration.readout import Readout, focus_on, mean_square
+from edgekit.calibration.readout import Readout, focus_on, mean_error
 from edgekit.errors import DataError
 from edgekit.frames import FrameSource
 from edgekit.recipes import Recipe
@@ -167,4 +167,4 @@ def _mean_root(squares: Sequence[float]) -> float:
 
 
 def _noise(values: NDArray[Any], sample: Sample, head: str) -> float:
-    return mean_square(values.astype(np.float64) - sample.heads[head], sample.weights[head])
+    return mean_error(values.astype(np.float64) - sample.heads[head], sample.weights[head])

@@ -4,13 +4,18 @@ A curve's parameters may all be wrong while its points stay where they are: b' a
 shift of its horizon f is nothing near the car and a lane's width far away. The same holds for class logits, of which
 only the differences are read. A weight per element cannot say that, a linear map can:
 
-    error of a head = mean over places, r of ( sum over p of  rows[place, r, p] * delta[place, p] )^2
+    error of a head = mean over places, r of  log(1 + ( sum over p of  rows[place, r, p] * delta[place, p] )^2)
 
 - Curves: rows are the derivatives of x(y) with respect to the parameters at 24 places from one end of the lane to the
   other, the Jacobian J of its points. |J delta|^2 / R is delta^T G delta with G = J^T J / R, the first-order change of
   the lane itself. Two more rows stand for its ends, which cost a lane's width for every point that comes or goes.
 - Class logits: rows are the differences of the winning class to each other one, and count by how near the two are:
   an error between classes far apart decides nothing.
+
+What is read of an error is 1 where it is as large as can matter: a lane that is two widths off is as lost as one that
+is ten widths off. So its square counts less and less beyond that, by a Cauchy loss (Barron, "A General and Adaptive
+Robust Loss Function", CVPR 2019). With few levels, and there alone, errors are that large: squares would let the lanes
+that are lost rule those that can still be saved.
 
 Both are weighted by `focus_weights` on top. The formulas are EdgeKit's own.
 """
@@ -89,11 +94,11 @@ def focus_on(recipe: Recipe, heads: Mapping[str, Any], options: FocusOptions) ->
     return found
 
 
-def mean_square(errors: NDArray[Any], focus: Floats | Readout) -> float:
-    """Return the mean square of a head's errors, counted as the focus says."""
+def mean_error(errors: NDArray[Any], focus: Floats | Readout) -> float:
+    """Return the mean of a head's errors, counted as the focus says: squares, or for a `Readout` log(1 + square)."""
     if isinstance(focus, Readout):
         read = np.einsum("...rp,...p->...r", focus.rows, np.moveaxis(errors.astype(np.float64), focus.axis, -1))
-        return float(np.mean(read**2))
+        return float(np.mean(np.log1p(read**2)))
     return float(np.mean(errors.astype(np.float64) ** 2 * focus))
 
 

@@ -18,7 +18,7 @@ from edgekit.calibration.readout import (
     Readout,
     focus_on,
     margins,
-    mean_square,
+    mean_error,
     points_of_curves,
 )
 from edgekit.calibration.samples import SampleFile
@@ -54,17 +54,27 @@ def test_points_move_as_the_curve_does(direction: list[float]) -> None:
 def test_parameters_that_cancel_cost_nothing_and_raw_errors_do_not_see_that() -> None:
     delta = np.zeros((1, 1, 8))
     delta[..., 5] = delta[..., 7] = 0.5
-    assert mean_square(delta, curve_rows()) == pytest.approx(0.0, abs=1e-9)
-    assert mean_square(delta, np.ones((1, 1, 8), np.float32)) > 0.06
+    assert mean_error(delta, curve_rows()) == pytest.approx(0.0, abs=1e-9)
+    assert mean_error(delta, np.ones((1, 1, 8), np.float32)) > 0.06
 
 
 def test_an_end_costs_a_lane_width_for_every_point_that_comes_or_goes() -> None:
     delta = np.zeros((1, 1, 8))
-    delta[..., 0] = 0.25
-    # Half of a lane that is half of the image high: as much as if all of its points were half a lane's width off.
+    delta[..., 0] = 0.01
+    # A fiftieth of a lane that is half of the image high: as much as if all of its points were so much of a width off.
     moved = np.zeros((1, 1, 8))
-    moved[..., 5] = LANE_WIDTH * 0.25 / (LANE[0] - LANE[1])
-    assert mean_square(delta, curve_rows()) == pytest.approx(mean_square(moved, curve_rows()), rel=1e-3)
+    moved[..., 5] = LANE_WIDTH * 0.01 / (LANE[0] - LANE[1])
+    assert mean_error(delta, curve_rows()) == pytest.approx(mean_error(moved, curve_rows()), rel=1e-2)
+
+
+def test_beyond_what_can_matter_more_error_costs_hardly_more() -> None:
+    def cost(widths: float) -> float:
+        delta = np.zeros((1, 1, 8))
+        delta[..., 5] = LANE_WIDTH * widths
+        return mean_error(delta, curve_rows())
+
+    assert cost(0.02) == pytest.approx(4 * cost(0.01), rel=1e-2)
+    assert cost(20) < 2 * cost(10)
 
 
 def test_rows_near_the_horizon_stay_finite() -> None:
@@ -79,14 +89,14 @@ def test_what_all_classes_share_decides_nothing(axis: int) -> None:
     logits = np.random.default_rng(0).normal(size=(1, 3, 3)).astype(np.float32)
     readout = margins(logits, axis, np.ones_like(logits))
     shared = np.broadcast_to(np.moveaxis(np.arange(3.0)[None, :, None], 2, axis), logits.shape)
-    assert mean_square(np.array(shared), readout) == pytest.approx(0.0, abs=1e-9)
-    assert mean_square(np.array(np.moveaxis(shared, 1, 2)), readout) > 0.01
+    assert mean_error(np.array(shared), readout) == pytest.approx(0.0, abs=1e-9)
+    assert mean_error(np.array(np.moveaxis(shared, 1, 2)), readout) > 0.01
 
 
 def test_classes_that_are_near_count_and_those_far_behind_do_not() -> None:
     logits = np.array([[[5.0, 4.0, -20.0]]], np.float32)
     readout = margins(logits, 2, np.ones_like(logits))
-    near, far = (mean_square(np.eye(3)[index][None, None], readout) for index in (1, 2))
+    near, far = (mean_error(np.eye(3)[index][None, None], readout) for index in (1, 2))
     assert near > 50 * far > 0
 
 
@@ -126,6 +136,6 @@ def test_each_family_has_what_its_post_processing_reads(
     power = powers(file, tuple(heads))
     found = errors(file.read(0), noisy, power)
     for name, head in heads.items():
-        wanted = mean_square(noisy[name].numpy() - head, focus[name])
+        wanted = mean_error(noisy[name].numpy() - head, focus[name])
         assert float(found[name]) * power[name] == pytest.approx(wanted, rel=1e-4)
-        assert power[name] == pytest.approx(1.0 if name in together else mean_square(head, focus[name]), rel=1e-4)
+        assert power[name] == pytest.approx(1.0 if name in together else mean_error(head, focus[name]), rel=1e-4)
