@@ -1,6 +1,7 @@
 """What each part of the reconstruction is worth at 4 bit, on four real lane models.
 
     python -m tests.benchmarks.ablation -o docs/ablation.md [--only pinetq] [--bits w4a4 w4a8] [--seeds 2] [--steps N]
+        [--methods both QDrop-style] [--resume]
 
 Every other frame calibrates, the others judge: what a method makes of the network, written as a Q/DQ model and run by
 ONNX Runtime, against the floating-point model. With a second seed the two halves change places. It needs
@@ -88,6 +89,7 @@ class Method:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+RANGES = ("min-max", "MSE", "MSE, biases corrected")
 PLAIN, FOCUS, SELECTION, BOTH = "QDrop-style", "+ Focus", "+ Selection", "both"
 METHODS = (
     Method("AdaRound", options={"learn": ("rounding",), "rounding": "soft", "rounding_rate": 5e-2, "drop": 0.0}),
@@ -198,42 +200,71 @@ def options_for(model: onnx.ModelProto, steps: int | None = None) -> Options:
     return Options(steps=steps or next(number for limit, number in STEPS if gmacs <= limit), **COMMON)
 
 
-def rows_of(setting: Setting, bits: Bits, seed: int, methods: Sequence[Method] = METHODS) -> Iterator[Row]:
-    """Yield what every method reaches, from the plainest on."""
+def rows_of(
+    setting: Setting, bits: Bits, seed: int, methods: Sequence[Method] = METHODS, ranges: bool = True
+) -> Iterator[Row]:
+    """Yield what every method reaches, from the plainest on; without `ranges`, those that learn alone."""
 
     def row(method: str, quantized: QuantizedModel, start: float, steps: int = 0) -> Row:
         seconds = round(time.perf_counter() - start, 1)
         figures, distortion = setting.judged(quantized)
         return Row(setting.case.model, bits, method, seed, figures, distortion, seconds, steps)
 
-    start = time.perf_counter()
-    yield row("min-max", setting.start(MIN_MAX), start)
+    if ranges:
+        start = time.perf_counter()
+        yield row(RANGES[0], setting.start(MIN_MAX), start)
     start = time.perf_counter()
     quantized = setting.start(MSE)
-    yield row("MSE", quantized, start)
+    if ranges:
+        yield row(RANGES[1], quantized, start)
     start = time.perf_counter()
     quantized = setting.corrected(quantized)
-    yield row("MSE, biases corrected", quantized, start)
+    if ranges:
+        yield row(RANGES[2], quantized, start)
     for method in methods:
         start = time.perf_counter()
         found = setting.reconstructed(quantized, method, seed)
         yield row(method.name, found.result, start, found.history[-1].step)
 
 
-def main(out: Path, only: Sequence[str], widths: Sequence[Bits], seeds: int, steps: int | None) -> None:
+@dataclass(frozen=True)
+class Order:
+    """What a run of this benchmark is asked for."""
+
+    only: Sequence[str]
+    widths: Sequence[Bits]
+    seeds: int
+    steps: int | None
+    methods: Sequence[str]
+
+    def settings(self) -> Iterator[tuple[Case, Bits, int]]:
+        cases = [case for case in CASES if not self.only or case.model in self.only]
+        return ((case, bits, seed) for case in cases for bits in self.widths for seed in range(self.seeds))
+
+
+def main(out: Path, order: Order, resume: bool) -> None:
     torch.set_num_threads(1)
-    rows: list[Row] = []
-    for case in CASES:
-        if only and case.model not in only:
+    stored = out.with_suffix(".json")
+    rows = [Row(**row) for row in json.loads(stored.read_text())] if resume and stored.exists() else []
+    for case, bits, seed in order.settings():
+        done = {row.method for row in rows if (row.model, row.bits, row.seed) == (case.model, bits, seed)}
+        methods = [one for one in METHODS if one.name in (order.methods or [one.name]) and one.name not in done]
+        ranges = not set(RANGES) <= done
+        if not methods and not ranges:
             continue
-        for bits in widths:
-            for seed in range(seeds):
-                with tempfile.TemporaryDirectory() as folder:
-                    for row in rows_of(prepare(case, bits, Path(folder), seed, steps), bits, seed):
-                        print(f"{row.model} {bits} {row.method}: {row.figures}", file=sys.stderr, flush=True)
-                        rows.append(row)
-                        # Written after every row: a run of hours that is broken off has something to show.
-                        _write(out, rows)
+        with tempfile.TemporaryDirectory() as folder:
+            for row in rows_of(prepare(case, bits, Path(folder), seed, order.steps), bits, seed, methods, ranges):
+                print(f"{row.model} {bits} {seed} {row.method}: {row.figures}", file=sys.stderr, flush=True)
+                rows.append(row)
+                # Written after every row: a run of hours that is broken off has something to show.
+                _write(out, sorted(rows, key=_place))
+
+
+def _place(row: Row) -> tuple[int, int, int, int]:
+    """Return where a row stands on the page, in whatever order it was measured."""
+    models = [case.model for case in CASES]
+    names = [*RANGES, *(method.name for method in METHODS)]
+    return models.index(row.model), ["w4a4", "w4a8", "w8a8"].index(row.bits), row.seed, names.index(row.method)
 
 
 def _write(out: Path, rows: Sequence[Row]) -> None:
@@ -246,15 +277,14 @@ def _write(out: Path, rows: Sequence[Row]) -> None:
 def page(rows: Sequence[Row], processor: str, versions: Mapping[str, str]) -> str:
     """Return the Markdown page; figures of several seeds are averaged."""
     named = ", ".join(f"{name} {number}" for name, number in versions.items())
-    seeds = len({row.seed for row in rows})
     lines = [
         "# Ablation at 4 bit",
         "",
         "Written by `python -m tests.benchmarks.ablation -o docs/ablation.md`. Origin of every figure: measured, of a",
         "network whose 4 bit are simulated in 8-bit dtypes.",
         "",
-        f"Measured {date.today().isoformat()} on {processor}, 1 thread; {named}; "
-        f"{seeds} seed{'s, the halves of the frames changing places, averaged' if seeds > 1 else ''}.",
+        f"Measured until {date.today().isoformat()} on {processor}, 1 thread; {named}.",
+        "Where there are two seeds, the halves of the frames change places for the second, and figures are means.",
         "",
         f"The rules are those of `{TARGET}`: Conv and ConvTranspose, weights per channel, unsigned activations. The",
         "first and the last layers stay in 8 bit. Every other frame calibrates, the others judge, by ONNX Runtime: F1",
@@ -276,7 +306,7 @@ def page(rows: Sequence[Row], processor: str, versions: Mapping[str, str]) -> st
     for model, bits in dict.fromkeys((row.model, row.bits) for row in rows):
         chosen = [row for row in rows if (row.model, row.bits) == (model, bits)]
         names = list(dict.fromkeys(name for row in chosen for name in row.figures))
-        lines += ["", f"## {model}, {bits}", ""]
+        lines += ["", f"## {model}, {bits}, {_seeds(chosen)}", ""]
         lines += [f"| method | {' | '.join(names)} | distortion | steps | seconds |"]
         lines += [f"|---|{'---|' * (len(names) + 3)}"]
         for method in dict.fromkeys(row.method for row in chosen):
@@ -287,25 +317,33 @@ def page(rows: Sequence[Row], processor: str, versions: Mapping[str, str]) -> st
 def _summary(rows: Sequence[Row]) -> list[str]:
     """Return the full method beside plain reconstruction, model by model."""
     lines = ["", f"## {BOTH} against {PLAIN}", ""]
-    lines += [f"| model | bits | figure | {PLAIN} | {BOTH} | points | distortion |", "|---|---|---|---|---|---|---|"]
+    lines += [f"| model | bits | seeds | figure | {PLAIN} | {BOTH} | points | distortion |", f"|{'---|' * 8}"]
     for model, bits in dict.fromkeys((row.model, row.bits) for row in rows):
         plain, full = (
             [row for row in rows if (row.model, row.bits, row.method) == (model, bits, name)] for name in (PLAIN, BOTH)
         )
-        if not plain or not full:
+        seeds = {row.seed for row in plain} & {row.seed for row in full}
+        if not seeds:
             continue
-        figure = "iou_lane" if "iou_lane" in plain[0].figures else "f1"
-        a, b = (float(np.mean([row.figures[figure] for row in chosen])) for chosen in (plain, full))
+        plain, full = ([row for row in chosen if row.seed in seeds] for chosen in (plain, full))
         scores = [_mean([row.distortion for row in chosen], ".2f") for chosen in (plain, full)]
-        lines.append(
-            f"| {model} | {bits} | {figure} | {a:.3f} | {b:.3f} | {100 * (b - a):+.1f} | {' -> '.join(scores)} |"
-        )
+        for figure in [name for name in plain[0].figures if name == "f1" or name.startswith("iou_")]:
+            a, b = (float(np.mean([row.figures[figure] for row in chosen])) for chosen in (plain, full))
+            lines.append(
+                f"| {model} | {bits} | {len(seeds)} | {figure} | {a:.3f} | {b:.3f} | {100 * (b - a):+.1f} | "
+                f"{' -> '.join(scores)} |"
+            )
     return [
         *lines,
         "",
         "The judging frames hold few lanes, and with one seed a difference of a few lanes is no evidence. Distortion",
         "is steadier than F1, which a lane at the edge of its threshold moves by whole points.",
     ]
+
+
+def _seeds(rows: Sequence[Row]) -> str:
+    count = len({row.seed for row in rows})
+    return f"{count} seeds" if count > 1 else "1 seed"
 
 
 def _table_row(method: str, names: Sequence[str], rows: Sequence[Row]) -> str:
@@ -329,5 +367,8 @@ if __name__ == "__main__":
     parser.add_argument("--bits", nargs="*", default=["w4a4", "w4a8"], choices=["w4a4", "w4a8", "w8a8"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, help="steps of every reconstruction; by the model's work if not given")
+    parser.add_argument("--methods", nargs="*", default=[], choices=[method.name for method in METHODS])
+    parser.add_argument("--resume", action="store_true", help="keep the rows that are there and measure what they lack")
     given = parser.parse_args()
-    main(given.out, given.only, cast(list[Bits], given.bits), given.seeds, given.steps)
+    asked = Order(given.only, cast(list[Bits], given.bits), given.seeds, given.steps, given.methods)
+    main(given.out, asked, given.resume)
