@@ -9,16 +9,23 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgekit.api.load import host_mismatch, load
 from edgekit.backends import backend_for
 from edgekit.bundle import REFERENCE, Bundle, GoldenVector, open_bundle
 from edgekit.errors import ArtifactError, DeadlineWarning, EdgekitError, HostMismatchWarning, TargetError, UsageError
 from edgekit.process import is_measurable
 from edgekit.profiling import machine, memory
+from edgekit.profiling.bootstrap import bootstrap
 from edgekit.profiling.deadline import misses
+from edgekit.profiling.energy import Energy, find_meter
+from edgekit.profiling.findings import find
 from edgekit.profiling.latency import speedup, summarize
+from edgekit.profiling.liveness import arena
 from edgekit.profiling.measure import Measured, Plan, measure, parts_of
-from edgekit.profiling.memory import Call
+from edgekit.profiling.memory import Call, Soak
 from edgekit.profiling.pace import Pace, Queue
 from edgekit.profiling.result import Conditions, Method, Model, Profile, Row, Subject
 from edgekit.profiling.rigor import RIGORS, Level
@@ -32,6 +39,7 @@ from edgekit.targets import cpu_flags
 __all__ = ["Profile", "profile"]
 
 MEMORY_RUNS = 20
+LAYER_RUNS, LEAST_LAYER_RUNS, LAYER_SECONDS = 100, 5, 1.0
 MODELS: tuple[Model, ...] = ("fp", "int8")
 
 
@@ -91,18 +99,24 @@ def profile(
         here = machine.describe({record.backend: backend_for(record.backend).available().version})
         before, noise_before = machine.state(), machine.noise_floor()
         watch = machine.Watch()
-        measured = measure({"fp": fp, "int8": int8}, vectors, plan, progress, _warn_of_deadline(plan))
+        meter, no_energy = find_meter()
+        if meter:
+            stack.callback(meter.close)
+        measured = measure({"fp": fp, "int8": int8}, vectors, plan, progress, _warn_of_deadline(plan), meter)
         disturbance = watch.read()
-        conditions = Conditions(here, before, machine.state(), (noise_before, machine.noise_floor()), disturbance)
-    timed = _timed(opened, threads, measured, conditions)
+        noise = (noise_before, machine.noise_floor())
+        conditions = Conditions(here, before, machine.state(), noise, disturbance, no_energy)
+    timed = _timed(opened, threads, measured, conditions, meter.source if meter else "")
     if measured.ended:
         reason = _reason(measured.ended, record.backend, measured.method)
         keep(replace(timed, partial=str(reason) or type(reason).__name__))
         raise reason from measured.ended
     try:
-        return replace(timed, rows=tuple(_with_memory(timed, opened, progress)))
+        with_layers = _with_layers(timed, opened, vectors[0], progress)
+        return replace(with_layers, rows=tuple(_with_memory(with_layers, opened, progress)))
     except BaseException as error:
-        keep(replace(timed, partial=f"Memory was not measured: {str(error) or type(error).__name__}"))
+        told = str(error) or type(error).__name__
+        keep(replace(timed, partial=f"Latency is whole; layers or memory were not measured: {told}"))
         raise
 
 
@@ -145,10 +159,10 @@ def _warn_of_deadline(plan: Plan) -> Callable[[Mapping[str, WarmUp]], None]:
     return warn
 
 
-def _timed(bundle: Bundle, threads: int, measured: Measured, conditions: Conditions) -> Profile:
-    """Return a profile with everything but memory."""
+def _timed(bundle: Bundle, threads: int, measured: Measured, conditions: Conditions, meter: str) -> Profile:
+    """Return a profile with everything but layers and memory."""
     record, target = bundle.manifest.engine, bundle.manifest.target
-    weights = {"fp": weight_bytes(bundle.read(REFERENCE)), "int8": weight_bytes(bundle.engine_members()["model.onnx"])}
+    models = {"fp": bundle.read(REFERENCE), "int8": bundle.engine_members()["model.onnx"]}
     fp, int8 = (parts_of(measured.samples[model]) for model in MODELS)
     return Profile(
         subject=Subject(
@@ -158,16 +172,20 @@ def _timed(bundle: Bundle, threads: int, measured: Measured, conditions: Conditi
             engine=record.backend,
             options=record.options,
             threads=threads,
+            on_chip_bytes=round(target.peak.on_chip_mb * 1e6) if target.peak.on_chip_mb else None,
         ),
         method=measured.method,
         conditions=conditions,
-        rows=tuple(_row(model, measured, weights[model]) for model in MODELS),
+        rows=tuple(_row(model, measured, models[model], meter) for model in MODELS),
         speedup={part: speedup(fp[part].parts[part], int8[part].parts[part]) for part in ("engine", "end_to_end")},
+        findings=tuple(
+            finding for model in MODELS for finding in find(model, measured.samples[model], measured.method.pace)
+        ),
         warnings=tuple(_warnings(conditions, measured.method, threads)),
     )
 
 
-def _row(model: Model, measured: Measured, weights: int) -> Row:
+def _row(model: Model, measured: Measured, onnx: bytes, meter: str) -> Row:
     works = measured.samples[model]
     deadline = measured.method.deadline_ms
     return Row(
@@ -177,8 +195,15 @@ def _row(model: Model, measured: Measured, weights: int) -> Row:
         seconds=measured.seconds[model],
         misses=misses(works["frame"], deadline) if deadline is not None else None,
         memory=None,
-        weight_bytes=weights,
+        weight_bytes=weight_bytes(onnx),
+        arena=arena(onnx),
+        energy=_energy(measured.joules[model], meter) if measured.joules else None,
     )
+
+
+def _energy(joules: NDArray[np.float64], meter: str) -> Energy:
+    intervals = bootstrap(lambda pick: [float(joules[pick].mean())], joules[:, None], 0)
+    return Energy(meter, float(joules.mean()), intervals[0] if intervals else None)
 
 
 def _reason(ended: BaseException, engine: str, method: Method) -> BaseException:
@@ -211,6 +236,26 @@ def _golden(bundle: Bundle) -> list[GoldenVector]:
     return vectors
 
 
+def _with_layers(timed: Profile, bundle: Bundle, vector: GoldenVector, progress: Progress) -> Profile:
+    """Return a profile with the time of every layer, where the engine tells; what it cannot do is a warning."""
+    subject, rows, notes = timed.subject, [], list(timed.warnings)
+    members = {"fp": {"model.onnx": bundle.read(REFERENCE)}, "int8": bundle.engine_members()}
+    inputs = {bundle.manifest.input.name: vector.input}
+    for done, row in enumerate(timed.rows):
+        progress("layers", done, len(timed.rows))
+        call = row.latency["engine"].mean / 1e3
+        runs = max(LEAST_LAYER_RUNS, min(LAYER_RUNS, int(LAYER_SECONDS / call)))
+        try:
+            backend = backend_for(subject.engine)
+            layers = backend.time_layers(members[row.model], subject.options, subject.threads, inputs, runs)
+        except EdgekitError as error:
+            layers = ()
+            notes.append(f"The layers of the model '{row.model}' were not timed. {error.problem} {error.found}".strip())
+        rows.append(replace(row, layers=layers))
+    progress("layers", len(rows), len(rows))
+    return replace(timed, rows=tuple(rows), warnings=tuple(notes))
+
+
 def _with_memory(timed: Profile, bundle: Bundle, progress: Progress) -> Iterator[Row]:
     if not is_measurable():
         yield from timed.rows
@@ -220,11 +265,13 @@ def _with_memory(timed: Profile, bundle: Bundle, progress: Progress) -> Iterator
         f"{start_engine.__module__}:{start_engine.__name__}",
         {"backend": subject.engine, "options": dict(subject.options), "threads": subject.threads},
     )
+    rigor = RIGORS[timed.method.rigor]
+    soak = Soak(rigor.soak_runs, rigor.soak_seconds)
     for done, row in enumerate(timed.rows):
         progress("memory", done, len(timed.rows))
         arguments = {"bundle": str(bundle.path.resolve()), "threads": subject.threads, "model": row.model}
         loading = Call(f"{__name__}:{load_frames.__name__}", arguments)
-        yield replace(row, memory=memory.in_fresh_process(loading, prepare=prepare, runs=MEMORY_RUNS))
+        yield replace(row, memory=memory.in_fresh_process(loading, prepare=prepare, runs=MEMORY_RUNS, soak=soak))
     progress("memory", len(timed.rows), len(timed.rows))
 
 

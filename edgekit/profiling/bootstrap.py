@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ class Interval:
 
 
 def bootstrap(
-    statistics: Callable[[NDArray[np.intp]], Sequence[float]], durations: NDArray[np.int64], seed: int
+    statistics: Callable[[NDArray[np.intp]], Sequence[float]], durations: NDArray[Any], seed: int
 ) -> tuple[Interval, ...] | None:
     """Return the 95 % interval of each statistic by the circular block bootstrap; none with too few rounds.
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgekit.bundle import GoldenVector
+from edgekit.profiling.energy import Meter
 from edgekit.profiling.pace import Pace
 from edgekit.profiling.result import Method, Model
 from edgekit.profiling.rigor import Level
@@ -40,12 +44,14 @@ class Measured:
     Attributes:
         samples: By model and workload, `engine` or `frame`.
         seconds: Sampling time of each.
+        joules: Of a frame of each model, by round; none where nothing counts energy.
         method: How it was done.
         ended: What ended it before its time; none where it came to its end.
     """
 
     samples: Mapping[Model, Mapping[str, Samples]]
     seconds: Mapping[Model, Mapping[str, float]]
+    joules: Mapping[Model, NDArray[np.float64]] | None
     method: Method
     ended: BaseException | None
 
@@ -56,6 +62,7 @@ def measure(
     plan: Plan,
     progress: Progress,
     warmed: Callable[[Mapping[str, WarmUp]], None],
+    meter: Meter | None = None,
 ) -> Measured:
     """Warm up and time both models in turn.
 
@@ -68,6 +75,7 @@ def measure(
         plan: How much, and at which pace.
         progress: Told how far it is.
         warmed: Told how each workload warmed up, before anything is measured.
+        meter: Counts energy.
     """
     works = {"engine": engine_work, "frame": frame_work} if plan.pace == Pace() else {"frame": frame_work}
     keys: list[tuple[Model, str]] = [(model, work) for work in works for model in sessions]
@@ -79,8 +87,10 @@ def measure(
     progress("warm up", len(workloads), len(workloads))
     warmed(warm)
     calls = calls_per_block([each.call_ns for each in warm.values()], plan.budget.seconds, plan.pace)
-    sampling = interleave(workloads, plan.budget, calls=calls, pace=plan.pace, progress=progress)
+    sampling = interleave(workloads, plan.budget, calls=calls, pace=plan.pace, meter=meter, progress=progress)
     samples, seconds = dict(zip(keys, sampling.samples, strict=True)), dict(zip(keys, sampling.seconds, strict=True))
+    joules = dict(zip(keys, sampling.joules, strict=True)) if sampling.joules else None
+    energy = {model: joules[model, "frame"] for model in sessions} if joules else None
     method = Method(
         rigor=plan.rigor,
         budget=plan.budget,
@@ -95,6 +105,7 @@ def measure(
     return Measured(
         samples={model: {work: samples[model, work] for work in works} for model in sessions},
         seconds={model: {work: seconds[model, work] for work in works} for model in sessions},
+        joules=energy,
         method=method,
         ended=sampling.ended,
     )

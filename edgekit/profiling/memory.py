@@ -11,15 +11,17 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import EdgekitError, TargetError
-from edgekit.process import resident
+from edgekit.process import proportional, resident
 
 _TIMEOUT_S = 600
+_POINTS = 100
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,19 @@ class Memory:
         interpreter: After the start of Python.
         baseline: With the engine started, before the model is loaded.
         loaded: With the model loaded.
-        peak: The most it ever held.
+        peak: The most it ever held while it ran its frames.
+        proportional: After these frames, with shared pages counted in part (PSS); none where the system does not tell.
         runs: Frames run.
+        watched: What it held while it went on running: (frames run, bytes), the first before any.
     """
 
     interpreter: int
     baseline: int
     loaded: int
     peak: int
+    proportional: int | None
     runs: int
+    watched: tuple[tuple[int, int], ...] = ()
 
     @property
     def model(self) -> int:
@@ -64,18 +70,34 @@ class Memory:
         return self.peak - self.baseline
 
 
-def in_fresh_process(load: Call, *, prepare: Call | None = None, runs: int = 10) -> Memory:
+@dataclass(frozen=True)
+class Soak:
+    """How long a process is watched for memory that grows.
+
+    Attributes:
+        runs: At most so many ...
+        seconds: ... in at most so many seconds.
+    """
+
+    runs: int = 0
+    seconds: float = 0.0
+
+
+def in_fresh_process(load: Call, *, prepare: Call | None = None, runs: int = 10, soak: Soak = Soak()) -> Memory:
     """Start a new Python, let it load and run something, and return what memory that took.
 
     Args:
         load: Loads, and returns what is called without arguments for every run.
         prepare: Called before that; what it brings into memory is the baseline.
         runs: Calls made.
+        soak: Further calls, in which it is watched for memory that grows.
 
     Raises:
-        TargetError: The process failed, crashed, was killed, or did not end in ten minutes.
+        TargetError: The process failed, crashed, was killed, or did not end in ten minutes beyond the soak.
     """
     order = {"prepare": asdict(prepare) if prepare else None, "load": asdict(load), "runs": runs}
+    order["soak"] = asdict(soak)
+    timeout_s = _TIMEOUT_S + soak.seconds
     try:
         process = subprocess.run(
             [sys.executable, "-m", __name__, json.dumps(order)],
@@ -84,12 +106,12 @@ def in_fresh_process(load: Call, *, prepare: Call | None = None, runs: int = 10)
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=_TIMEOUT_S,
+            timeout=timeout_s,
         )
     except subprocess.TimeoutExpired as error:
         raise TargetError(
             problem="The memory of the model could not be measured.",
-            found=f"A fresh process did not load and run it {runs} times in {_TIMEOUT_S} s.",
+            found=f"A fresh process did not load and run it {runs + soak.runs} times in {timeout_s:.0f} s.",
             fix="Check with `edgekit run` whether the engine hangs.",
         ) from error
     answer = process.stdout.strip().rpartition("\n")[2]
@@ -99,7 +121,8 @@ def in_fresh_process(load: Call, *, prepare: Call | None = None, runs: int = 10)
             found=f"A fresh process {_ending(process.returncode)}: {_last_line(process.stderr)}",
             fix="Check with `edgekit verify` whether the engine runs the bundle, and that memory is free.",
         )
-    return Memory(**json.loads(answer))
+    told = json.loads(answer)
+    return Memory(**told | {"watched": tuple((int(run), int(held)) for run, held in told["watched"])})
 
 
 def _ending(code: int) -> str:
@@ -113,7 +136,7 @@ def _last_line(text: str) -> str:
     return lines[-1] if lines else "it said nothing"
 
 
-def observe(load: Call, prepare: Call | None, runs: int) -> Memory:
+def observe(load: Call, prepare: Call | None, runs: int, soak: Soak) -> Memory:
     """Load and run in this process, which should be a fresh one; see `in_fresh_process`."""
     interpreter, _ = resident()
     if prepare:
@@ -123,7 +146,26 @@ def observe(load: Call, prepare: Call | None, runs: int) -> Memory:
     loaded, _ = resident()
     for _ in range(runs):
         run()
-    return Memory(interpreter, baseline, loaded, resident()[1], runs)
+    peak, shared = resident()[1], proportional()
+    return Memory(interpreter, baseline, loaded, peak, shared, runs, tuple(watch(run, soak)))
+
+
+def watch(run: Callable[[], object], soak: Soak) -> Iterator[tuple[int, int]]:
+    """Run on, and yield (runs made, bytes held) at `_POINTS` moments that lie as many runs apart."""
+    if not soak.runs:
+        return
+    start = time.monotonic()
+    run()
+    fitting = soak.seconds / max(1e-6, time.monotonic() - start)
+    step = max(1, int(min(soak.runs, fitting) / _POINTS))
+    yield 0, resident()[0]
+    for point in range(1, _POINTS + 1):
+        for _ in range(step):
+            run()
+        yield point * step, resident()[0]
+        # One slow run at the start should not cut it short, and slow ones later should not stretch it much.
+        if time.monotonic() - start > 1.5 * soak.seconds:
+            return
 
 
 def main(order: str) -> None:
@@ -131,7 +173,7 @@ def main(order: str) -> None:
     told = json.loads(order)
     prepare = Call(**told["prepare"]) if told["prepare"] else None
     try:
-        memory = observe(Call(**told["load"]), prepare, told["runs"])
+        memory = observe(Call(**told["load"]), prepare, told["runs"], Soak(**told["soak"]))
     except EdgekitError as error:
         sys.exit(" ".join(str(error).split()))
     print(json.dumps(asdict(memory)))

@@ -1,22 +1,25 @@
-"""What was measured, and how it is written down."""
+"""What was measured."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from edgekit.profiling.bootstrap import Interval
+from edgekit.backends import TimedLayer
 from edgekit.profiling.deadline import Misses
-from edgekit.profiling.latency import PERCENTILES, Latency, Ratio, samples_needed
-from edgekit.profiling.machine import NOISE_LOOP, NOISY, Disturbance, Machine, Noise, State
+from edgekit.profiling.energy import Energy
+from edgekit.profiling.findings import Finding
+from edgekit.profiling.growth import Growth, find_leak, growth
+from edgekit.profiling.latency import Latency, Ratio
+from edgekit.profiling.layers import Group, side_by_side
+from edgekit.profiling.liveness import Arena
+from edgekit.profiling.machine import Disturbance, Machine, Noise, State
 from edgekit.profiling.memory import Memory
 from edgekit.profiling.pace import Pace
 from edgekit.profiling.rigor import Level
-from edgekit.profiling.samples import ENCODING, Samples
-from edgekit.profiling.schedule import STEADY_RULE, Budget, WarmUp
-
-SCHEMA_VERSION = 2
+from edgekit.profiling.samples import Samples
+from edgekit.profiling.schedule import Budget, WarmUp
 
 Model = Literal["fp", "int8"]
 
@@ -32,6 +35,7 @@ class Subject:
         engine: The engine that both models ran in.
         options: The engine's options, the same for both models.
         threads: The engine's threads; 0 is the engine's own choice.
+        on_chip_bytes: Memory on the target's accelerator; none where its descriptor does not say.
     """
 
     bundle: str
@@ -40,6 +44,7 @@ class Subject:
     engine: str
     options: Mapping[str, Any]
     threads: int
+    on_chip_bytes: int | None = None
 
     @property
     def statement(self) -> str:
@@ -86,6 +91,7 @@ class Conditions:
         after: The same, after it.
         noise: The noise floor before and after.
         disturbance: What else ran meanwhile.
+        no_energy: Why no energy was counted; empty where it was.
     """
 
     machine: Machine
@@ -93,6 +99,7 @@ class Conditions:
     after: State
     noise: tuple[Noise, Noise]
     disturbance: Disturbance
+    no_energy: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,9 @@ class Row:
         misses: Of whole frames; none without a deadline.
         memory: Of a fresh process; none where the system does not tell.
         weight_bytes: Constants in the model's file, counted and not measured.
+        arena: What the activations need, estimated from the graph; none where its shapes are not static.
+        energy: Of a frame; none where nothing counts it.
+        layers: What each layer takes under the engine's own profiler; none where the engine does not tell.
     """
 
     model: Model
@@ -116,6 +126,14 @@ class Row:
     misses: Misses | None
     memory: Memory | None
     weight_bytes: int
+    arena: Arena | None = None
+    energy: Energy | None = None
+    layers: tuple[TimedLayer, ...] = ()
+
+    @property
+    def growth(self) -> Growth | None:
+        """How memory grew from run to run; none where it was not watched."""
+        return growth(self.memory.watched) if self.memory else None
 
 
 @dataclass(frozen=True)
@@ -128,6 +146,7 @@ class Profile:
         conditions: On what machine, and in which state it was.
         rows: One for each model.
         speedup: Median of fp over that of int8, by part of the work; none with too few samples.
+        findings: Stalls, drift, two speeds, overload: what is wrong with the durations, by name.
         warnings: Why figures may not be repeatable.
         partial: What ended the measurement before its time; empty where it came to its end.
         origin: How the figures came about.
@@ -138,6 +157,7 @@ class Profile:
     conditions: Conditions
     rows: tuple[Row, ...]
     speedup: Mapping[str, Ratio | None]
+    findings: tuple[Finding, ...]
     warnings: tuple[str, ...]
     partial: str = ""
     origin: Literal["measured"] = "measured"
@@ -146,111 +166,18 @@ class Profile:
         """Return the figures of one model."""
         return next(row for row in self.rows if row.model == model)
 
+    @property
+    def all_findings(self) -> tuple[Finding, ...]:
+        """What is wrong with durations, and memory that leaks."""
+        return (*self.findings, *(leak for row in self.rows for leak in find_leak(row.model, row.growth)))
+
+    @property
+    def layers(self) -> tuple[Group, ...]:
+        """The layers of both models, those that compute the same nodes beside each other; the slowest first."""
+        return side_by_side({row.model: row.layers for row in self.rows if row.layers})
+
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON has it; times in ms, memory in bytes, what is not known as null."""
-        subject, method, conditions = self.subject, self.method, self.conditions
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "origin": self.origin,
-            "partial": self.partial or None,
-            "bundle": subject.bundle,
-            "target": {
-                "name": subject.target,
-                "is_this_machine": not subject.mismatch,
-                "statement": subject.statement,
-            },
-            "machine": {
-                **asdict(conditions.machine),
-                "before": asdict(conditions.before),
-                "after": asdict(conditions.after),
-                "noise_floor": {
-                    "loop": NOISE_LOOP,
-                    "limit": NOISY,
-                    "before": asdict(conditions.noise[0]),
-                    "after": asdict(conditions.noise[1]),
-                },
-                "meanwhile": asdict(conditions.disturbance),
-            },
-            "config": {
-                "engine": subject.engine,
-                "options": dict(subject.options),
-                "threads": subject.threads,
-                "rigor": method.rigor,
-                "seconds": method.budget.seconds,
-                "least_samples": method.budget.samples,
-                "schedule": {"name": method.pace.name, **asdict(method.pace)},
-                "deadline_ms": method.deadline_ms,
-                "rounds": method.rounds,
-                "calls_per_block": method.calls_per_block,
-                "inputs": method.inputs,
-                "frame_size": list(method.frame_size),
-                "warm_up_rule": STEADY_RULE,
-                "warm_up": {name: asdict(warm) for name, warm in method.warm_up.items()},
-            },
-            "rows": [_row(row) for row in self.rows],
-            "speedup": {part: _ratio(each) for part, each in self.speedup.items()},
-            "warnings": list(self.warnings),
-        }
+        from edgekit.profiling.written import profile_json
 
-
-def _row(row: Row) -> dict[str, Any]:
-    return {
-        "model": row.model,
-        "latency": {part: _latency(latency) for part, latency in row.latency.items()},
-        "deadline": _misses(row.misses),
-        "memory": asdict(row.memory) | {"model": row.memory.model} if row.memory else None,
-        "weight_bytes": row.weight_bytes,
-        "samples": {
-            "unit": "ns",
-            "encoding": ENCODING,
-            "work": {work: {"seconds": row.seconds[work]} | samples.to_json() for work, samples in row.samples.items()},
-        },
-    }
-
-
-def _latency(latency: Latency) -> dict[str, Any]:
-    return {
-        "unit": "ms",
-        "samples": latency.samples,
-        "mean": latency.mean,
-        "max": latency.max,
-        "percentiles": {
-            name: {
-                "value": latency.percentiles[name],
-                **_interval(latency.intervals[name]),
-                "upper_95": latency.upper[name],
-                **({} if latency.percentiles[name] is not None else _too_few(latency.samples, name)),
-            }
-            for name in PERCENTILES
-        },
-        "jitter": {
-            name: {"value": value, **_interval(latency.jitter.intervals[name])}
-            for name, value in (("spread", latency.jitter.spread), ("successive", latency.jitter.successive))
-        },
-    }
-
-
-def _too_few(samples: int, name: str) -> dict[str, Any]:
-    return {"absent": "too few samples", "samples": samples, "needed": samples_needed(PERCENTILES[name])}
-
-
-def _misses(misses: Misses | None) -> dict[str, Any] | None:
-    if misses is None:
-        return None
-    return {
-        "deadline_ms": misses.deadline_ms,
-        "frames": misses.frames,
-        "missed": misses.missed,
-        "dropped": misses.dropped,
-        "rate": misses.rate,
-        **_interval(misses.interval),
-        "longest_run": misses.longest,
-    }
-
-
-def _ratio(ratio: Ratio | None) -> dict[str, Any] | None:
-    return {"ratio": ratio.value, **_interval(ratio.interval)} if ratio else None
-
-
-def _interval(interval: Interval | None) -> dict[str, Any]:
-    return {"interval_95": [interval.low, interval.high] if interval else None}
+        return profile_json(self)

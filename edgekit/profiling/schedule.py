@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edgekit.profiling.energy import Meter
 from edgekit.profiling.pace import Clock, Pace, Run, Sleep, Timed, run_block
 from edgekit.profiling.samples import Samples, gather
 from edgekit.progress import Progress, silent
@@ -77,11 +79,13 @@ class Sampling:
     Attributes:
         samples: One a workload.
         seconds: Sampling time of each workload.
+        joules: Energy of a run of each workload, by round; none where nothing counts it.
         ended: What ended it before its time; none where it came to its end.
     """
 
     samples: tuple[Samples, ...]
     seconds: tuple[float, ...]
+    joules: tuple[NDArray[np.float64], ...] | None = None
     ended: BaseException | None = None
 
 
@@ -157,6 +161,7 @@ def interleave(
     *,
     calls: int,
     pace: Pace = BACK_TO_BACK,
+    meter: Meter | None = None,
     progress: Progress = silent,
     clock: Clock = time.perf_counter_ns,
     sleep: Sleep = time.sleep,
@@ -172,6 +177,7 @@ def interleave(
         budget: How much; the round in which it is reached is finished.
         calls: Recorded runs of a stream a block.
         pace: When runs start.
+        meter: Counts the energy of every block.
         progress: Told how far it is.
         clock: A monotonic clock in ns.
         sleep: Waits.
@@ -180,19 +186,21 @@ def interleave(
         BaseException: What ended it before the first round was complete.
     """
     rounds: list[list[list[list[Timed]]]] = []
-    seconds = [0.0] * len(workloads)
+    spans: list[list[float]] = []
+    joules: list[list[float]] = []
     start, ended = clock(), None
     with ThreadPoolExecutor(max(len(workload.runs) for workload in workloads)) as pool:
         try:
             done = 0.0
             while done < 1:
-                spans, blocks = [], []
+                blocks, times, used = [], [clock()], [meter.joules() if meter else 0.0]
                 for workload in workloads:
-                    before = clock()
                     blocks.append(_block(workload, calls, pace, clock, sleep, pool))
-                    spans.append((clock() - before) / 1e9)
+                    times.append(clock())
+                    used.append(meter.joules() if meter else 0.0)
                 rounds.append(blocks)
-                seconds = [each + span for each, span in zip(seconds, spans, strict=True)]
+                spans.append([float(span) / 1e9 for span in np.diff(times)])
+                joules.append([float(each) for each in np.diff(used)])
                 sampled = len(rounds) * calls * pace.streams
                 done = min(_share((clock() - start) / 1e9, budget.seconds), _share(sampled, budget.samples))
                 progress("measure", min(100, int(100 * done)), 100)
@@ -204,7 +212,9 @@ def interleave(
         gather([blocks[index] for blocks in rounds], workload.parts, start, paced=pace.fps is not None)
         for index, workload in enumerate(workloads)
     )
-    return Sampling(samples, tuple(seconds), ended)
+    runs = (SETTLING_CALLS + calls) * pace.streams
+    energy = tuple(np.asarray(joules).T / runs) if meter else None
+    return Sampling(samples, tuple(float(each) for each in np.sum(spans, axis=0)), energy, ended)
 
 
 def _block(

@@ -11,16 +11,20 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from edgekit.report.table_parts import ABSENT, deadline_table, layer_table, memory_notes, memory_table, new_table
+
 NARROWEST, WIDEST = 80, 100
 _ROOMY = 90
+_JITTER = ["jitter"]
+"""There is room for it where there is for wider gaps."""
 
 _PARTS = {
+    "wait": "waiting for the engine",
     "engine": "engine",
     "preprocess": "preprocessing",
     "postprocess": "post-processing",
     "end_to_end": "end to end",
 }
-_ABSENT = "-"
 
 
 def profile_text(profile: Mapping[str, Any], width: int | None = None, *, color: bool = False) -> str:
@@ -42,14 +46,28 @@ def profile_page(profile: Mapping[str, Any], gap: int = 2) -> RenderableType:
     """Return the page of a profile, with `gap` columns between figures; see `profile_text`."""
     parts: list[RenderableType] = [_head(profile), Text(), _latency(profile, gap)]
     parts += [_hanging(mark, note, "dim") for mark, note in _notes(profile)]
-    if any(row["memory"] for row in profile["rows"]):
-        parts += [Text(), _memory(profile, gap), _hanging("model ", _MODEL_NOTE, "dim")]
+    if profile["config"]["deadline_ms"]:
+        parts += [Text(), deadline_table(profile, gap)]
+    if profile["layers"]:
+        parts += [Text(), layer_table(profile, gap)]
+    parts += [
+        Text(),
+        memory_table(profile, gap),
+        *(_hanging(mark, note, "dim") for mark, note in memory_notes(profile)),
+    ]
+    if profile["findings"]:
+        found = [
+            f"{each['model']} {_PARTS.get(each['part'], each['part'])}: {each['statement']}"
+            for each in profile["findings"]
+        ]
+        parts += [Text(), Text("Found", "bold"), *(_hanging("! ", text, "yellow") for text in found)]
     if profile["warnings"]:
         parts += [Text(), *(_hanging("! ", warning, "yellow") for warning in profile["warnings"])]
     return Group(*parts)
 
 
-_MODEL_NOTE = "is peak - baseline: Python, EdgeKit, OpenCV and the engine, before this model is loaded"
+def _finding(finding: Mapping[str, Any]) -> str:
+    return f"{finding['model']} {_PARTS.get(finding['part'], finding['part'])}: {finding['statement']}"
 
 
 def _head(profile: Mapping[str, Any]) -> RenderableType:
@@ -59,9 +77,12 @@ def _head(profile: Mapping[str, Any]) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column()
+    if profile["partial"]:
+        grid.add_row("PARTIAL", Text(f"What was measured until it ended: {profile['partial']}", "red"))
     grid.add_row("bundle", str(profile["bundle"]))
     grid.add_row("target", str(target["name"]))
     grid.add_row("engine", "; ".join(part for part in (engine, options, _threads(config["threads"])) if part))
+    grid.add_row("schedule", f"{config['schedule']['name']}; rigor {config['rigor']}")
     grid.add_row("machine", _machine(machine))
     grid.add_row("origin", Text(f"{profile['origin']}. {target['statement']}", "yellow" if _foreign(profile) else ""))
     return grid
@@ -83,45 +104,61 @@ def _machine(machine: Mapping[str, Any]) -> str:
         f"{len(machine['affinity'])} of {machine['cores']} cores",
         " ".join(machine["isa"]),
         "virtual" if machine["virtual"] else "",
+        *_state(machine),
         machine["system"],
         f"noise floor {quiet:.1%}",
     ]
     return "; ".join(fact for fact in facts if fact)
 
 
+def _state(machine: Mapping[str, Any]) -> Iterator[str]:
+    after = machine["after"]
+    yield f"governor {', '.join(machine['governor'])}" if machine["governor"] else ""
+    yield f"{after['frequency_mhz']:.0f} MHz" if after["frequency_mhz"] else ""
+    yield f"{after['temperature_c']:.0f} C" if after["temperature_c"] else ""
+    yield f"load {after['load']:g}" if after["load"] is not None else ""
+
+
 def _latency(profile: Mapping[str, Any], gap: int) -> Table:
-    table = _table(f"Latency in ms, {profile['origin']}", gap)
-    for name in ("p50", "95% interval", "p90", "p99", "p99.9", "max", "samples"):
+    table = new_table(f"Latency in ms, {profile['origin']}", gap)
+    figures = ["p50", "95% interval", "p90", "p99", "p99.9", "max", *_JITTER[: gap - 1], "samples"]
+    for name in figures:
         table.add_column(name, justify="right", no_wrap=True)
     decimals = _decimals(profile)
     for part, title in _PARTS.items():
-        table.add_row(Text(title, "bold"), *[""] * 7)
+        if any(part not in row["latency"] for row in profile["rows"]):
+            continue
+        table.add_row(Text(title, "bold"))
         for row in profile["rows"]:
             latency = row["latency"][part]
-            table.add_row(f"  {row['model']}", *_figures(latency, decimals), f"{latency['samples']:,}")
+            table.add_row(
+                f"  {row['model']}", *_figures(latency, decimals)[: len(figures) - 1], f"{latency['samples']:,}"
+            )
         if profile["speedup"].get(part):
-            table.add_row("  speed-up", *_speedup(profile["speedup"][part]), *[""] * 5)
+            table.add_row("  speed-up", *_speedup(profile["speedup"][part]))
         table.add_section()
     return table
 
 
-def _figures(latency: Mapping[str, Any], decimals: int) -> Iterator[str]:
-    percentiles = latency["percentiles"]
-    yield _percentile(percentiles["p50"], decimals)
-    yield _range(percentiles["p50"]["interval_95"], decimals)
-    for name in ("p90", "p99", "p99.9"):
-        yield _percentile(percentiles[name], decimals)
-    yield f"{latency['max']:.{decimals}f}"
+def _figures(latency: Mapping[str, Any], decimals: int) -> list[str]:
+    percentiles, jitter = latency["percentiles"], latency["jitter"]["successive"]["value"]
+    return [
+        _percentile(percentiles["p50"], decimals),
+        _range(percentiles["p50"]["interval_95"], decimals),
+        *(_percentile(percentiles[name], decimals) for name in ("p90", "p99", "p99.9")),
+        f"{latency['max']:.{decimals}f}",
+        ABSENT if jitter is None else f"{jitter:.{decimals}f}",
+    ]
 
 
 def _percentile(percentile: Mapping[str, Any], decimals: int) -> str:
     if percentile["value"] is not None:
         return f"{percentile['value']:.{decimals}f}"
-    return _ABSENT if percentile["upper_95"] is None else f"<{percentile['upper_95']:.{decimals}f}"
+    return ABSENT if percentile["upper_95"] is None else f"<{percentile['upper_95']:.{decimals}f}"
 
 
 def _range(interval: list[float] | None, decimals: int) -> str:
-    return f"{interval[0]:.{decimals}f}..{interval[1]:.{decimals}f}" if interval else _ABSENT
+    return f"{interval[0]:.{decimals}f}..{interval[1]:.{decimals}f}" if interval else ABSENT
 
 
 def _speedup(speedup: Mapping[str, Any]) -> tuple[Text, str]:
@@ -148,31 +185,9 @@ def _notes(profile: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     needed = {name: percentile["needed"] for name, percentile in percentiles}
     if needed:
         counts = ", ".join(f"{name} needs {count:,}" for name, count in needed.items())
-        yield f"{_ABSENT} ", f"too few samples: {counts}"
+        yield f"{ABSENT} ", f"too few samples: {counts}"
     if any(percentile["upper_95"] is not None for _, percentile in percentiles):
         yield "< ", "too few samples for the percentile, but it lies below this with 95% confidence"
-
-
-def _memory(profile: Mapping[str, Any], gap: int) -> Table:
-    table = _table(f"Memory in MB, {profile['origin']} in a fresh process", gap)
-    for name in ("peak RSS", "baseline", "model", "weights (counted)"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in profile["rows"]:
-        memory = row["memory"]
-        held = [_megabytes(memory[key]) if memory else _ABSENT for key in ("peak", "baseline", "model")]
-        table.add_row(row["model"], *held, _megabytes(row["weight_bytes"], 2))
-    return table
-
-
-def _megabytes(size: int, decimals: int = 1) -> str:
-    return f"{size / 1e6:,.{decimals}f}"
-
-
-def _table(title: str, gap: int) -> Table:
-    padding = (0, gap, 0, 0)
-    table = Table(title=Text(title, "bold"), title_justify="left", box=None, padding=padding, header_style="dim")
-    table.add_column(no_wrap=True)
-    return table
 
 
 def _hanging(mark: str, text: str, style: str) -> RenderableType:

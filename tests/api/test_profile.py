@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import edgekit
+from edgekit.api import profile as api
 from edgekit.api.profile import profile
 from edgekit.backends import backend_for
 from edgekit.bundle import (
@@ -28,9 +29,11 @@ from edgekit.bundle import (
     open_bundle,
     write_bundle,
 )
-from edgekit.errors import ArtifactError, TargetError, UsageError
+from edgekit.errors import ArtifactError, DeadlineWarning, TargetError, UsageError
 from edgekit.process import is_measurable
+from edgekit.profiling.document import Document
 from edgekit.profiling.result import Profile
+from edgekit.profiling.samples import read_samples
 from edgekit.recipes import load_recipe
 from edgekit.report.table import profile_text
 from edgekit.targets import Target, load_target
@@ -209,6 +212,7 @@ def test_both_models_run_with_the_same_options_and_threads(measured: tuple[Profi
 def test_json_holds_all_and_makes_the_table(measured: tuple[Profile, Any]) -> None:
     result, _ = measured
     again = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    Document.model_validate(again)
     assert profile_text(again) == profile_text(result.to_json())
     percentile = again["rows"][0]["latency"]["engine"]["percentiles"]["p99.9"]
     assert percentile["absent"] == "too few samples"
@@ -219,7 +223,7 @@ def test_json_holds_all_and_makes_the_table(measured: tuple[Profile, Any]) -> No
 def test_progress_is_told_to_the_end(measured: tuple[Profile, Any]) -> None:
     _, told = measured
     ends = {stage: (done, total) for stage, done, total in told}
-    assert list(ends) == ["warm up", "measure", *(["memory"] if is_measurable() else [])]
+    assert list(ends) == ["warm up", "measure", "layers", *(["memory"] if is_measurable() else [])]
     assert all(done == total for done, total in ends.values())
 
 
@@ -250,3 +254,94 @@ def test_a_bundle_without_golden_inputs_is_refused(tmp_path: Path) -> None:
     bundle = bundle_for(load_target("arm-cortex-a76"), tmp_path / "empty.edge", vectors=0)
     with pytest.raises(ArtifactError, match="no golden inputs"):
         profile(bundle, seconds=SECONDS)
+
+
+@pytest.fixture(scope="module")
+def paced(bundles: Callable[[str], Bundle]) -> Profile:
+    bundle = bundles("arm-cortex-a76")
+    with pytest.warns(DeadlineWarning, match=r"shorter than the way of one frame .* measured all the same"):
+        return profile(bundle, seconds=1.0, fps=100, burst=2, deadline_ms=0.001)
+
+
+def test_under_a_camera_every_part_is_there_and_waiting_too(paced: Profile) -> None:
+    parts = ("wait", "preprocess", "engine", "postprocess")
+    for row in paced.rows:
+        assert set(row.latency) == {*parts, "end_to_end"}
+        total = sum(row.samples["frame"].parts[part] for part in parts)
+        np.testing.assert_array_equal(total, row.samples["frame"].parts["end_to_end"])
+        np.testing.assert_array_equal(
+            read_samples(paced.to_json(), row.model, "wait"), row.samples["frame"].parts["wait"]
+        )
+    config = paced.to_json()["config"]
+    assert (config["schedule"]["fps"], config["schedule"]["burst"], config["calls_per_block"] % 2) == (100, 2, 0)
+    Document.model_validate(json.loads(json.dumps(paced.to_json())))
+
+
+def test_a_deadline_shorter_than_a_frame_is_missed_by_all(paced: Profile) -> None:
+    for row in paced.rows:
+        assert row.misses is not None
+        assert row.misses.missed == row.misses.frames == row.latency["end_to_end"].samples
+        assert row.misses.longest == paced.method.calls_per_block
+    assert "100.00%" in profile_text(paced.to_json())
+
+
+def test_streams_run_at_once(bundles: Callable[[str], Bundle]) -> None:
+    result = profile(bundles("arm-cortex-a76"), seconds=SECONDS, streams=2)
+    assert result.method.pace.streams == 2
+    for row in result.rows:
+        streams = row.samples["frame"].started.reshape(result.method.rounds, 2, -1)
+        overlap = streams[:, :, 0].max(axis=1) < streams[:, :, -1].min(axis=1)
+        assert overlap.any()
+
+
+class Stop(KeyboardInterrupt):
+    """What Ctrl-C raises, told apart from a real one."""
+
+
+@pytest.mark.parametrize(
+    ("stop", "raised"), [(Stop("now"), Stop), (RuntimeError("device lost"), TargetError)], ids=["Ctrl-C", "crash"]
+)
+def test_what_was_measured_until_it_stopped_is_kept(
+    bundles: Callable[[str], Bundle], monkeypatch: pytest.MonkeyPatch, stop: BaseException, raised: type[BaseException]
+) -> None:
+    load, runs = api.load, 0
+
+    def loaded(*arguments: Any, **options: Any) -> Any:
+        session = load(*arguments, **options)
+        infer = session.infer
+
+        def failing(values: Any) -> Any:
+            nonlocal runs
+            runs += 1
+            if runs == 4000:
+                raise stop
+            return infer(values)
+
+        session.infer = failing
+        return session
+
+    monkeypatch.setattr(api, "load", loaded)
+    kept: list[Profile] = []
+    with pytest.raises(raised) as ended:
+        profile(bundles("arm-cortex-a76"), seconds=1000, keep=kept.append)
+    (partial,) = kept
+    assert partial.partial
+    assert 0 < partial.row("int8").latency["engine"].samples < 4000
+    Document.model_validate(json.loads(json.dumps(partial.to_json())))
+    if isinstance(stop, RuntimeError):
+        assert "RuntimeError: device lost" in str(ended.value)
+        assert f"after {partial.row('int8').latency['engine'].samples} recorded runs" in str(ended.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"rigor": "sloppy"}, "no rigor 'sloppy'"),
+        ({"rigor": "automotive"}, "constant rate"),
+        ({"deadline_ms": 0.0}, "The deadline is no time"),
+        ({"queue": "drop"}, "only where a camera"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused_at_once(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        profile("not-there.edge", **options)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from edgekit.cli.profile import is_current
 from edgekit.targets import host_target_name
 
-from .conftest import Edgekit
+from .conftest import Edgekit, start
 
 QUICK = ("--seconds", "0.2")
 
@@ -29,6 +31,30 @@ def test_json_is_the_profile_and_nothing_else(edgekit: Edgekit, bundle: Path) ->
     assert json.loads(done.stdout)["schema_version"] == 2
 
 
+def test_ctrl_c_keeps_what_was_measured(bundle: Path, tmp_path: Path) -> None:
+    process = start(tmp_path, "profile", bundle, "--seconds", "1000", "--json", "-o", "profile.json")
+    assert process.stderr
+    for line in process.stderr:
+        if line.startswith("warm up"):
+            break
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    told, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    written = json.loads((tmp_path / "profile.json").read_text())
+    assert json.loads(told) == written
+    assert written["partial"] == "KeyboardInterrupt"
+    assert written["rows"][0]["latency"]["engine"]["samples"] > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["profile.json"]
+
+
+def test_a_camera_a_deadline_and_a_rigor_are_told(in_process: Edgekit, bundle: Path) -> None:
+    done = in_process("profile", bundle, "--seconds", "1", "--fps", "200", "--deadline", "500ms")
+    assert done.returncode == 0, done.stderr
+    assert "camera: 200 a second, frames that are due wait; rigor quick" in done.stdout
+    assert "missed the deadline of 500 ms" in done.stdout
+
+
 def test_a_profile_that_exists_is_kept_and_nothing_is_measured(
     in_process: Edgekit, bundle: Path, tmp_path: Path
 ) -> None:
@@ -39,11 +65,24 @@ def test_a_profile_that_exists_is_kept_and_nothing_is_measured(
     assert (tmp_path / "profile.json").read_text() == "mine"
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--seconds", "0"), ("--seconds", "soon"), ("--threads", "-1")])
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--seconds", "0"),
+        ("--seconds", "soon"),
+        ("--threads", "-1"),
+        ("--fps", "0"),
+        ("--deadline", "0ms"),
+        ("--deadline", "33 miles"),
+        ("--rigor", "sloppy"),
+        ("--queue", "drop"),
+        ("--rigor", "automotive"),
+    ],
+)
 def test_what_makes_no_sense_is_a_usage_error(in_process: Edgekit, bundle: Path, flag: str, value: str) -> None:
     done = in_process("profile", bundle, flag, value)
     assert done.returncode == 2
-    assert flag in done.stderr
+    assert flag in done.stderr or flag[2:] in done.stderr
 
 
 def test_without_a_bundle_the_built_in_model_is_made_once(in_process: Edgekit, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from edgekit.errors import TargetError
 from edgekit.process import is_measurable, resident
-from edgekit.profiling.memory import Call, Memory, in_fresh_process
+from edgekit.profiling.growth import growth
+from edgekit.profiling.memory import Call, Memory, Soak, in_fresh_process
 
 pytestmark = pytest.mark.skipif(not is_measurable(), reason="this system does not tell a process its peak memory")
 
@@ -29,6 +30,11 @@ def touched(size):
 def load(weights, scratch):
     held.append(touched(weights))
     return lambda: touched(scratch)[0]
+
+def leak(size):
+    def run():
+        held.append(touched(size))
+    return run
 
 def fail(**_):
     raise ValueError("the engine is broken")
@@ -108,4 +114,28 @@ def test_a_process_that_crashes_says_by_which_signal(workload: str) -> None:
 
 
 def test_the_models_share_is_the_peak_without_the_baseline() -> None:
-    assert Memory(interpreter=10, baseline=30, loaded=50, peak=75, runs=1).model == 45
+    assert Memory(interpreter=10, baseline=30, loaded=50, peak=75, proportional=None, runs=1).model == 45
+
+
+def test_a_leak_is_found_in_the_process_that_leaks(workload: str) -> None:
+    call = Call(f"{workload}:leak", {"size": 100_000})
+    grown = growth(in_fresh_process(call, runs=2, soak=Soak(500, 20.0)).watched)
+    assert grown is not None
+    assert grown.leaks
+    assert grown.runs == 500
+    assert grown.bytes_per_run == pytest.approx(100_000, rel=0.05)
+
+
+def test_a_process_that_frees_what_it_takes_does_not_leak(workload: str) -> None:
+    call = Call(f"{workload}:load", {"weights": MB, "scratch": MB})
+    memory = in_fresh_process(call, runs=2, soak=Soak(500, 20.0))
+    grown = growth(memory.watched)
+    assert grown is not None
+    assert not grown.leaks
+    assert memory.proportional is None or 0 < memory.proportional < memory.peak
+
+
+def test_watching_ends_in_time(workload: str) -> None:
+    memory = in_fresh_process(Call(f"{workload}:load", {"weights": MB, "scratch": 8 * MB}), soak=Soak(10**6, 0.5))
+    assert len(memory.watched) > 10
+    assert memory.watched[-1][0] < 10**5

@@ -64,6 +64,7 @@ def profiled(scale: float = 1.0, rounds: int = 30, calls: int = 20, mismatch: st
             row("int8", int8, memory(150), 812_345),
         ),
         speedup={part: speedup(fp[part], int8[part]) for part in ("engine", "end_to_end")},
+        findings=(),
         warnings=("The CPU frequency may change: governor powersave.",),
     )
     loaded: dict[str, Any] = json.loads(json.dumps(profile.to_json()))
@@ -78,7 +79,7 @@ def row(model: Model, durations: dict[str, Any], held: Memory, weights: int) -> 
 
 
 def memory(peak_mb: int) -> Memory:
-    return Memory(20_000_000, 120_000_000, 140_000_000, peak_mb * 1_000_000, 10)
+    return Memory(20_000_000, 120_000_000, 140_000_000, peak_mb * 1_000_000, 90_000_000, 10)
 
 
 @pytest.mark.parametrize("width", [40, 80, 100, 300])
@@ -87,7 +88,7 @@ def test_the_page_fits_the_terminal_and_nothing_is_cut(width: int, scale: float)
     page = profile_text(profiled(scale, mismatch="It is a toaster."), width)
     assert max(map(len, page.splitlines())) <= max(80, min(width, 100))
     assert "…" not in page
-    for figure in ("p50", "95% interval", "p99.9", "max", "samples", "600", "weights (counted)"):
+    for figure in ("p50", "95% interval", "p99.9", "max", "samples", "600", "weights", "activations"):
         assert figure in page
 
 
@@ -96,7 +97,7 @@ def test_every_figure_stands_under_its_heading_with_its_decimals_aligned() -> No
     heading = next(line for line in lines if "p99.9" in line and "p50" in line)
     rows = [line for line in lines if re.match(r"\s+(fp|int8)\s+\d", line) and "600" in line]
     assert len(rows) == 8
-    for name in ("p50", "p90", "max", "samples"):
+    for name in ("p50", "p90", "max", "jitter", "samples"):
         end = heading.index(name) + len(name)
         figures = [re.search(r"[\d.,]+$", line[:end]) for line in rows]
         assert all(figures), name
@@ -113,7 +114,7 @@ def test_figures_are_those_of_the_profile() -> None:
     low, high = profile["speedup"]["engine"]["interval_95"]
     assert f"x{profile['speedup']['engine']['ratio']:.2f}" in page
     assert f"{low:.2f}..{high:.2f}" in page
-    assert re.search(r"int8\s+150\.0\s+120\.0\s+30\.0\s+0\.81$", page, re.MULTILINE)
+    assert re.search(r"int8\s+150\.0\s+90\.0\s+120\.0\s+30\.0\s+0\.81\s+-\s+-$", page, re.MULTILINE)
 
 
 def test_origin_engine_and_machine_are_told() -> None:
@@ -160,6 +161,32 @@ def test_what_is_missing_is_left_out(change: Callable[[dict[str, Any]], None]) -
     without = copy.deepcopy(profile)
     change(without)
     assert len(profile_text(without)) < len(profile_text(profile))
+
+
+def test_misses_layers_and_findings_are_told_where_there_are_any() -> None:
+    plain = profile_text(profiled())
+    assert "deadline" not in plain
+    assert "Layers" not in plain
+    assert "Found" not in plain
+    profile = profiled()
+    profile["config"]["deadline_ms"] = 33.0
+    misses = {"frames": 1000, "missed": 12, "dropped": 3, "rate": 0.012, "interval_95": [0.004, 0.02], "longest_run": 4}
+    part = {"microseconds": 1234.5, "share": 0.31, "precision": "int8", "kinds": "conv"}
+    profile["layers"] = [{"nodes": ["/backbone/" * 6 + "conv1", "relu1"], "int8": part}, {"nodes": [], "int8": part}]
+    profile["findings"] = [{"model": "int8", "part": "engine", "statement": "stalls: 3 of 600 runs"}]
+    for row in profile["rows"]:
+        row["deadline"] = misses
+    for width in (80, 100):
+        page = profile_text(profile, width)
+        assert re.search(r"int8\s+1,000\s+12\s+3\s+1.20%\s+0.40%..2.00%\s+4$", page, re.MULTILINE)
+        assert re.search(r"^\.\.\S+conv1 \+1\s+1,234\s+31%\s+int8$", page, re.MULTILINE)
+        assert re.search(r"^\(conv\)\s+1,234", page, re.MULTILINE)
+        assert "! int8 engine: stalls: 3 of 600 runs" in page
+        assert max(map(len, page.splitlines())) <= width
+
+
+def test_a_partial_profile_says_so_first() -> None:
+    assert profile_text(profiled() | {"partial": "KeyboardInterrupt"}).splitlines()[0].startswith("PARTIAL")
 
 
 def test_color_is_only_there_when_asked_for() -> None:
