@@ -5,19 +5,22 @@ from __future__ import annotations
 import platform
 import warnings
 from pathlib import Path
+from typing import Any
 
 from edgekit.backends import backend_for
 from edgekit.bundle import REFERENCE, Bundle, open_bundle
 from edgekit.errors import HostMismatchWarning, UsageError
 from edgekit.runtime.preprocessing import Preprocessor
 from edgekit.runtime.session import Session, heads_of
-from edgekit.targets import Device, cpu_flags
+from edgekit.targets import BackendName, Device, cpu_flags
 from edgekit.tasks import task_for
 
 _ARCHITECTURES = {"AMD64": "x86_64", "arm64": "aarch64"}
 
 
-def load(bundle: Bundle | str | Path, *, threads: int = 0, reference: bool = False) -> Session:
+def load(
+    bundle: Bundle | str | Path, *, threads: int = 0, reference: bool = False, engine: BackendName | None = None
+) -> Session:
     """Load a bundle into its engine.
 
     On a machine of another kind than the bundle's target it still runs where the engine does, with a
@@ -27,6 +30,8 @@ def load(bundle: Bundle | str | Path, *, threads: int = 0, reference: bool = Fal
         bundle: A bundle, or its path.
         threads: Threads of the engine; 0 lets it choose.
         reference: Load the floating-point model in the same engine instead.
+        engine: Load it in this engine, with that engine's own settings, instead of the one it was compiled for. Models
+            are calibrated for their target's engine: another one may compute other values. None: the bundle's own.
 
     Raises:
         ArtifactError: The bundle is damaged.
@@ -41,18 +46,34 @@ def load(bundle: Bundle | str | Path, *, threads: int = 0, reference: bool = Fal
         )
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     manifest = opened.manifest
-    backend = backend_for(manifest.engine.backend)
-    # A backend that builds on the device says so from its own members, whichever model is asked for.
-    floating = reference and "build.json" not in manifest.engine.members
-    members = {"model.onnx": opened.read(REFERENCE)} if floating else opened.engine_members()
+    name, options = engine_of(opened, engine)
+    backend = backend_for(name)
+    members = _members(opened, reference, foreign=name != manifest.engine.backend)
     preprocessor = Preprocessor(manifest.recipe.preprocessing, manifest.input.shape)
     heads = heads_of(manifest.recipe, [output.name for output in manifest.outputs])
     task = task_for(manifest.recipe)
-    engine = backend.load(members, manifest.engine.options, threads)
+    loaded = backend.load(members, options, threads)
     mismatch = host_mismatch(manifest.target.name, manifest.target.device, platform.machine(), cpu_flags())
     if mismatch:
         warnings.warn(mismatch, HostMismatchWarning, stacklevel=2)
-    return Session(engine, manifest.input.name, preprocessor, heads, task)
+    return Session(loaded, manifest.input.name, preprocessor, heads, task)
+
+
+def _members(bundle: Bundle, reference: bool, foreign: bool) -> dict[str, bytes]:
+    """Return what the engine loads; one that the bundle was not compiled for takes the ONNX model."""
+    # A backend that builds on the device says so from its own members, whichever model is asked for.
+    if reference and (foreign or "build.json" not in bundle.manifest.engine.members):
+        return {"model.onnx": bundle.read(REFERENCE)}
+    members = bundle.engine_members()
+    return {"model.onnx": members["model.onnx"]} if foreign else members
+
+
+def engine_of(bundle: Bundle, engine: BackendName | None) -> tuple[BackendName, dict[str, Any]]:
+    """Return the engine that runs a bundle, and its options: its own ones only suit the bundle's own engine."""
+    record = bundle.manifest.engine
+    if engine is None or engine == record.backend:
+        return record.backend, dict(record.options)
+    return engine, {}
 
 
 def host_mismatch(target: str, device: Device, machine: str, flags: frozenset[str]) -> str:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.api.load import host_mismatch, load
+from edgekit.api.load import engine_of, host_mismatch, load
 from edgekit.backends import backend_for
 from edgekit.bundle import REFERENCE, Bundle, GoldenVector, open_bundle
 from edgekit.errors import ArtifactError, DeadlineWarning, EdgekitError, HostMismatchWarning, TargetError, UsageError
@@ -34,9 +35,12 @@ from edgekit.profiling.weights import weight_bytes
 from edgekit.profiling.work import frame_work, start_engine
 from edgekit.progress import Progress, silent
 from edgekit.runtime.session import Session
-from edgekit.targets import cpu_flags
+from edgekit.targets import BackendName, cpu_flags
 
 __all__ = ["Profile", "profile"]
+
+ONNX_ENGINES: tuple[BackendName, ...] = ("openvino", "onnxruntime")
+"""Engines that load the models of any bundle."""
 
 MEMORY_RUNS = 20
 LAYER_RUNS, LEAST_LAYER_RUNS, LAYER_SECONDS = 100, 5, 1.0
@@ -49,6 +53,7 @@ def profile(
     rigor: Level = "quick",
     seconds: float | None = None,
     threads: int = 1,
+    engine: BackendName | None = None,
     fps: float | None = None,
     burst: int = 1,
     queue: Queue = "wait",
@@ -69,6 +74,7 @@ def profile(
         rigor: How much is measured: `quick`, `standard` or `automotive`.
         seconds: Sampling time of all latencies together, instead of the rigor's; the rest comes on top.
         threads: Threads of the engine; 0 lets it choose.
+        engine: Run both models in this engine instead of the bundle's own; see `engines_here`.
         fps: Frames a second that a camera delivers: latencies then count from when a frame is due. None: the next run
             starts when the last one is done.
         burst: Frames that are due at once.
@@ -92,11 +98,12 @@ def profile(
         # The bundle's own engine comes first: where it is one that runs on the board only, its message is the right
         # one.
         int8, fp = (
-            [stack.enter_context(_loaded(opened, threads, model)) for _ in range(streams)] for model in ("int8", "fp")
+            [stack.enter_context(_loaded(opened, threads, model, engine)) for _ in range(streams)]
+            for model in ("int8", "fp")
         )
         vectors = _golden(opened)
-        record = opened.manifest.engine
-        here = machine.describe({record.backend: backend_for(record.backend).available().version})
+        name, options = engine_of(opened, engine)
+        here = machine.describe({name: backend_for(name).available().version})
         before, noise_before = machine.state(), machine.noise_floor()
         watch = machine.Watch()
         meter, no_energy = find_meter()
@@ -106,9 +113,10 @@ def profile(
         disturbance = watch.read()
         noise = (noise_before, machine.noise_floor())
         conditions = Conditions(here, before, machine.state(), noise, disturbance, no_energy)
-    timed = _timed(opened, threads, measured, conditions, meter.source if meter else "")
+    subject = _subject(opened, name, options, threads, here.arch)
+    timed = _timed(subject, opened, measured, conditions, meter.source if meter else "")
     if measured.ended:
-        reason = _reason(measured.ended, record.backend, measured.method)
+        reason = _reason(measured.ended, name, measured.method)
         keep(replace(timed, partial=str(reason) or type(reason).__name__))
         raise reason from measured.ended
     try:
@@ -118,6 +126,13 @@ def profile(
         told = str(error) or type(error).__name__
         keep(replace(timed, partial=f"Latency is whole; layers or memory were not measured: {told}"))
         raise
+
+
+def engines_here(bundle: Bundle) -> tuple[BackendName, ...]:
+    """Return the engines that run a bundle's models on this machine; its own one comes first."""
+    own = bundle.manifest.engine.backend
+    names = dict.fromkeys((own, *ONNX_ENGINES))
+    return tuple(name for name in names if not backend_for(name).available().reason)
 
 
 def _plan(rigor: Level, seconds: float | None, pace: Pace, deadline_ms: float | None) -> Plan:
@@ -159,21 +174,28 @@ def _warn_of_deadline(plan: Plan) -> Callable[[Mapping[str, WarmUp]], None]:
     return warn
 
 
-def _timed(bundle: Bundle, threads: int, measured: Measured, conditions: Conditions, meter: str) -> Profile:
+def _subject(bundle: Bundle, engine: str, options: Mapping[str, Any], threads: int, arch: str) -> Subject:
+    target, own = bundle.manifest.target, bundle.manifest.engine.backend
+    mismatch = host_mismatch(target.name, target.device, arch, cpu_flags())
+    if engine != own:
+        mismatch = f"It was calibrated and compiled for {own} and runs in {engine}. {mismatch}".strip()
+    return Subject(
+        bundle=str(bundle.path),
+        target=target.name,
+        mismatch=mismatch,
+        engine=engine,
+        options=options,
+        threads=threads,
+        on_chip_bytes=round(target.peak.on_chip_mb * 1e6) if target.peak.on_chip_mb else None,
+    )
+
+
+def _timed(subject: Subject, bundle: Bundle, measured: Measured, conditions: Conditions, meter: str) -> Profile:
     """Return a profile with everything but layers and memory."""
-    record, target = bundle.manifest.engine, bundle.manifest.target
     models = {"fp": bundle.read(REFERENCE), "int8": bundle.engine_members()["model.onnx"]}
     fp, int8 = (parts_of(measured.samples[model]) for model in MODELS)
     return Profile(
-        subject=Subject(
-            bundle=str(bundle.path),
-            target=target.name,
-            mismatch=host_mismatch(target.name, target.device, conditions.machine.arch, cpu_flags()),
-            engine=record.backend,
-            options=record.options,
-            threads=threads,
-            on_chip_bytes=round(target.peak.on_chip_mb * 1e6) if target.peak.on_chip_mb else None,
-        ),
+        subject=subject,
         method=measured.method,
         conditions=conditions,
         rows=tuple(_row(model, measured, models[model], meter) for model in MODELS),
@@ -181,7 +203,7 @@ def _timed(bundle: Bundle, threads: int, measured: Measured, conditions: Conditi
         findings=tuple(
             finding for model in MODELS for finding in find(model, measured.samples[model], measured.method.pace)
         ),
-        warnings=tuple(_warnings(conditions, measured.method, threads)),
+        warnings=tuple(_warnings(conditions, measured.method, subject.threads)),
     )
 
 
@@ -219,11 +241,11 @@ def _reason(ended: BaseException, engine: str, method: Method) -> BaseException:
     )
 
 
-def _loaded(bundle: Bundle, threads: int, model: Model) -> Session:
+def _loaded(bundle: Bundle, threads: int, model: Model, engine: BackendName | None) -> Session:
     with warnings.catch_warnings():
         # The profile itself says what this machine is not.
         warnings.simplefilter("ignore", HostMismatchWarning)
-        return load(bundle, threads=threads, reference=model == "fp")
+        return load(bundle, threads=threads, reference=model == "fp", engine=engine)
 
 
 def _golden(bundle: Bundle) -> list[GoldenVector]:
@@ -270,16 +292,17 @@ def _with_memory(timed: Profile, bundle: Bundle, progress: Progress) -> Iterator
     for done, row in enumerate(timed.rows):
         progress("memory", done, len(timed.rows))
         arguments = {"bundle": str(bundle.path.resolve()), "threads": subject.threads, "model": row.model}
+        arguments["engine"] = subject.engine
         loading = Call(f"{__name__}:{load_frames.__name__}", arguments)
         yield replace(row, memory=memory.in_fresh_process(loading, prepare=prepare, runs=MEMORY_RUNS, soak=soak))
     progress("memory", len(timed.rows), len(timed.rows))
 
 
-def load_frames(bundle: str, threads: int, model: Model) -> Callable[[], object]:
+def load_frames(bundle: str, threads: int, model: Model, engine: BackendName) -> Callable[[], object]:
     """Load a bundle's model as an application does, and return what runs a frame; for the process of `_memories`."""
     opened = open_bundle(bundle)
     vector = next(opened.golden())
-    return frame_work(model, [_loaded(opened, threads, model)], [vector]).run
+    return frame_work(model, [_loaded(opened, threads, model, engine)], [vector]).run
 
 
 def _warnings(conditions: Conditions, method: Method, threads: int) -> Iterator[str]:

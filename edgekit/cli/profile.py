@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -15,17 +16,20 @@ import edgekit
 from edgekit.cli.common import PATH, milliseconds, overwrite, settings, terminal
 from edgekit.cli.terminal import Terminal
 from edgekit.output import new_file
-from edgekit.profiling.rigor import LEVELS, Level
+from edgekit.profiling.rigor import LEVELS, RIGORS, Level
 from edgekit.progress import Progress
 
 if TYPE_CHECKING:
-    from edgekit.profiling.pace import Queue
+    from edgekit.bundle import Bundle
     from edgekit.profiling.result import Profile
     from edgekit.recipes import Effort
+    from edgekit.targets import BackendName
 
 EFFORT: Effort = "quick"
 """What the built-in model is calibrated with: its speed is what is asked for."""
 
+BUILD, BUILT_IN = Path("build"), "built-in-"
+ENGINES = ("all", "onnxruntime", "openvino")
 QUEUES = click.Choice(["wait", "drop"])
 ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 
@@ -47,6 +51,7 @@ ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 @click.option("--idle", type=milliseconds, help="Pause after each run, without a camera: 200ms, for instance.")
 @click.option("--streams", type=click.IntRange(min=1), default=1, show_default=True, help="Engines that run at once.")
 @click.option("--threads", type=click.IntRange(min=0), default=1, show_default=True, help="0: as the engine chooses.")
+@click.option("--engine", type=click.Choice(ENGINES), help="Instead of the bundle's own; all: each that runs here.")
 @click.option("-o", "--out", type=PATH, help="Write the profile as JSON.")
 @overwrite
 @settings
@@ -57,64 +62,97 @@ def profile(
     bundle: Path | None,
     rigor: Level,
     seconds: float | None,
-    fps: float | None,
     deadline: float | None,
-    queue: Queue,
-    burst: int,
     idle: float | None,
-    streams: int,
-    threads: int,
+    engine: BackendName | Literal["all"] | None,
     out: Path | None,
     overwrite: bool,
+    **options: Any,
 ) -> None:
     """Measure a bundle on this machine, FP against INT8.
 
-    BUNDLE is a file that `edgekit compile` wrote for this machine. Without it, the built-in lane model is calibrated,
-    compiled for this machine's CPU and measured; both are kept under build/.
+    BUNDLE is a file that `edgekit compile` wrote for this machine. Without it, the last bundle under build/ is measured
+    in all engines that run here. Where there is none, the built-in lane model is calibrated and compiled first.
     """
+    from edgekit.api.profile import engines_here
+    from edgekit.bundle import open_bundle
+
     with ExitStack() as stack:
         draft = stack.enter_context(new_file(out, overwrite)) if out else None
         progress = stack.enter_context(terminal.progress())
-        path = bundle or _built_in(terminal, progress)
-        result = edgekit.profile(
-            path,
-            rigor=rigor,
-            seconds=seconds,
-            threads=threads,
-            fps=fps,
-            burst=burst,
-            queue=queue,
-            idle_ms=idle or 0.0,
-            streams=streams,
-            deadline_ms=deadline,
-            progress=progress,
-            keep=lambda partial: _keep(terminal, partial, out, overwrite),
-        )
+        opened = open_bundle(bundle or _last(terminal, progress))
+        everywhere = engine == "all" or (bundle is None and engine is None)
+        engines = engines_here(opened) if engine == "all" or everywhere else (engine,)
+        done: list[Profile] = []
+        for name in engines:
+            stages = _named(progress, name) if everywhere else progress
+            result = edgekit.profile(
+                opened,
+                rigor=rigor,
+                seconds=seconds or (RIGORS[rigor].seconds / len(engines) if rigor == "quick" else None),
+                deadline_ms=deadline,
+                idle_ms=idle or 0.0,
+                engine=name,
+                progress=stages,
+                keep=lambda partial: _keep(terminal, [*done, partial], everywhere, out, overwrite),
+                **options,
+            )
+            done.append(result)
+        estimates = _estimates(opened) if everywhere else []
+        written = _written(done, everywhere, estimates)
         if draft:
-            _write(result, draft)
-    _tell(terminal, result, out)
+            draft.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    _tell(terminal, written, out)
 
 
-def _keep(terminal: Terminal, partial: Profile, out: Path | None, overwrite: bool) -> None:
+def _named(progress: Progress, engine: str | None) -> Progress:
+    return lambda stage, done, total: progress(f"{engine} {stage}", done, total)
+
+
+def _estimates(bundle: Bundle) -> list[dict[str, Any]]:
+    """Return what targets that are not here would take: none yet."""
+    return []
+
+
+def _keep(terminal: Terminal, done: Sequence[Profile], everywhere: bool, out: Path | None, overwrite: bool) -> None:
     """Keep what was measured until something ended it; the command fails after that, and takes its own draft back."""
+    written = _written(done, everywhere, [])
     if out:
         with new_file(out, overwrite) as draft:
-            _write(partial, draft)
-    _tell(terminal, partial, out)
+            draft.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    _tell(terminal, written, out)
 
 
-def _write(result: Profile, draft: Path) -> None:
-    draft.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
+def _written(done: Sequence[Profile], everywhere: bool, estimates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return one profile, or all of them in one document, as JSON has it."""
+    profiles = [each.to_json() for each in done]
+    if not everywhere:
+        return profiles[0]
+    return {"schema_version": profiles[0]["schema_version"], "profiles": profiles, "estimates": list(estimates)}
 
 
-def _tell(terminal: Terminal, result: Profile, out: Path | None) -> None:
+def _tell(terminal: Terminal, written: Mapping[str, Any], out: Path | None) -> None:
     from edgekit.report.table import profile_text
 
-    written = result.to_json()
-    terminal.show(profile_text(written, color=sys.stdout.isatty()))
+    color = sys.stdout.isatty()
+    terminal.show("\n\n".join(profile_text(each, color=color) for each in written.get("profiles", [written])))
     terminal.result(written)
     if out:
         terminal.note(f"\nwritten: {out}")
+
+
+def _last(terminal: Terminal, progress: Progress) -> Path:
+    """Return the newest bundle under build/ that runs here, or else the built-in model's."""
+    from edgekit.backends import backend_for
+    from edgekit.bundle import open_bundle
+
+    own = [path for path in BUILD.glob("*.edge") if not path.name.startswith(BUILT_IN)]
+    for path in sorted(own, key=lambda path: path.stat().st_mtime, reverse=True):
+        engine = open_bundle(path).manifest.engine
+        if engine.built == "here" and not backend_for(engine.backend).available().reason:
+            terminal.note(f"No bundle given: the last one is {path}.")
+            return path
+    return _built_in(terminal, progress)
 
 
 def _built_in(terminal: Terminal, progress: Progress) -> Path:
@@ -122,7 +160,7 @@ def _built_in(terminal: Terminal, progress: Progress) -> Path:
     from edgekit.targets import host_target_name
 
     target = host_target_name()
-    folder = Path("build") / f"built-in-{target}"
+    folder = BUILD / f"{BUILT_IN}{target}"
     path = folder.with_suffix(".edge")
     if not is_current(path, target):
         terminal.note(f"No bundle given: the built-in lane model is calibrated and compiled for {target}, into {path}.")

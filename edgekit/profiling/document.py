@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from edgekit.errors import ArtifactError
 from edgekit.schema import Strict, parse
@@ -253,9 +253,18 @@ class Document(Strict):
     warnings: tuple[str, ...]
 
 
+class Documents(Strict):
+    """Profiles of one bundle in several engines, and estimates for targets that are not here."""
+
+    schema_version: Literal[2]
+    profiles: tuple[Document, ...]
+    estimates: tuple[dict[str, Any], ...]
+
+
 def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of a profile."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Document.model_json_schema()}
+    """Return the JSON schema of what `edgekit profile` writes."""
+    found = TypeAdapter(Document | Documents).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
 
 
 def read_profile(path: Path) -> dict[str, Any]:

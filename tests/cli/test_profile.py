@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.cli.profile import is_current
+from edgekit.profiling.document import Documents
 from edgekit.targets import host_target_name
 
 from .conftest import Edgekit, start
@@ -86,14 +88,18 @@ def test_what_makes_no_sense_is_a_usage_error(in_process: Edgekit, bundle: Path,
 
 
 def test_without_a_bundle_the_built_in_model_is_made_once(in_process: Edgekit, tmp_path: Path) -> None:
-    first = in_process("profile", *QUICK)
+    first = in_process("profile", *QUICK, "-o", "all.json")
     assert first.returncode == 0, first.stderr
+    written = json.loads((tmp_path / "all.json").read_text())
+    Documents.model_validate(written)
+    assert {each["config"]["engine"] for each in written["profiles"]} == {"openvino", "onnxruntime"}
     assert "the built-in lane model is calibrated and compiled" in first.stderr
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "build").rglob("*")}
     second = in_process("profile", *QUICK)
     assert second.returncode == 0, second.stderr
     assert "calibrated" not in second.stderr
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "build").rglob("*")} == made
+    assert "engine    onnxruntime" in second.stdout
     bundle, target = next((tmp_path / "build").glob("*.edge")), host_target_name()
     assert is_current(bundle, target)
     bundle.write_bytes(bundle.read_bytes()[:1000])
@@ -102,3 +108,23 @@ def test_without_a_bundle_the_built_in_model_is_made_once(in_process: Edgekit, t
 
 def test_another_models_bundle_is_not_taken_for_the_built_in_one(bundle: Path) -> None:
     assert not is_current(bundle, host_target_name())
+
+
+def test_without_a_bundle_the_last_one_under_build_is_measured_in_all_engines(
+    in_process: Edgekit, bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "build").mkdir()
+    shutil.copy(bundle, tmp_path / "build" / "mine.edge")
+    done = in_process("profile", *QUICK, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "the last one is build/mine.edge" in done.stderr
+    profiles = json.loads(done.stdout)["profiles"]
+    assert [each["bundle"] for each in profiles] == ["build/mine.edge"] * len(profiles)
+    foreign = next(each for each in profiles if each["config"]["engine"] == "onnxruntime")
+    assert "compiled for openvino and runs in onnxruntime" in foreign["target"]["statement"]
+
+
+def test_another_engine_is_taken_where_it_is_named(in_process: Edgekit, bundle: Path) -> None:
+    done = in_process("profile", bundle, *QUICK, "--engine", "onnxruntime", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["config"]["engine"] == "onnxruntime"
