@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgekit.bundle import GoldenVector
 from edgekit.profiling.energy import Meter
-from edgekit.profiling.pace import Pace
+from edgekit.profiling.pace import Clock, Pace, Sleep
 from edgekit.profiling.result import Method, Model
 from edgekit.profiling.rigor import Level
 from edgekit.profiling.samples import Samples
@@ -63,6 +64,8 @@ def measure(
     progress: Progress,
     warmed: Callable[[Mapping[str, WarmUp]], None],
     meter: Meter | None = None,
+    clock: Clock = time.perf_counter_ns,
+    sleep: Sleep = time.sleep,
 ) -> Measured:
     """Warm up and time both models in turn.
 
@@ -76,18 +79,22 @@ def measure(
         progress: Told how far it is.
         warmed: Told how each workload warmed up, before anything is measured.
         meter: Counts energy.
+        clock: A monotonic clock in ns.
+        sleep: Waits.
     """
     works = {"engine": engine_work, "frame": frame_work} if plan.pace == Pace() else {"frame": frame_work}
     keys: list[tuple[Model, str]] = [(model, work) for work in works for model in sessions]
-    workloads = [works[work](model, sessions[model], vectors) for model, work in keys]
+    workloads = [works[work](model, sessions[model], vectors, clock) for model, work in keys]
     warm: dict[str, WarmUp] = {}
     for workload in workloads:
         progress("warm up", len(warm), len(workloads))
-        warm[workload.name] = warm_up(workload)
+        warm[workload.name] = warm_up(workload, clock=clock)
     progress("warm up", len(workloads), len(workloads))
     warmed(warm)
     calls = calls_per_block([each.call_ns for each in warm.values()], plan.budget.seconds, plan.pace)
-    sampling = interleave(workloads, plan.budget, calls=calls, pace=plan.pace, meter=meter, progress=progress)
+    sampling = interleave(
+        workloads, plan.budget, calls=calls, pace=plan.pace, meter=meter, progress=progress, clock=clock, sleep=sleep
+    )
     samples, seconds = dict(zip(keys, sampling.samples, strict=True)), dict(zip(keys, sampling.seconds, strict=True))
     joules = dict(zip(keys, sampling.joules, strict=True)) if sampling.joules else None
     energy = {model: joules[model, "frame"] for model in sessions} if joules else None

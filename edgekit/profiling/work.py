@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgekit.backends import backend_for
 from edgekit.bundle import GoldenVector
-from edgekit.profiling.pace import Run
+from edgekit.profiling.pace import Clock, Run
 from edgekit.profiling.schedule import Workload
 from edgekit.runtime.session import Session
 
@@ -27,47 +27,51 @@ ONE_OPERATOR_MODEL = (
 """The ONNX model y = Relu(x) for three numbers: what an engine sets up for any model, it sets up for this one."""
 
 
-def engine_work(name: str, sessions: Sequence[Session], vectors: Sequence[GoldenVector]) -> Workload:
+def engine_work(
+    name: str, sessions: Sequence[Session], vectors: Sequence[GoldenVector], clock: Clock = time.perf_counter_ns
+) -> Workload:
     """Return the engine alone, on the golden inputs in turn; one session a stream."""
-    run, *others = [_engine_run(session, vectors) for session in sessions]
+    run, *others = [_engine_run(session, vectors, clock) for session in sessions]
     return Workload(f"{name} engine", ENGINE, run, tuple(others))
 
 
-def _engine_run(session: Session, vectors: Sequence[GoldenVector]) -> Run:
+def _engine_run(session: Session, vectors: Sequence[GoldenVector], clock: Clock) -> Run:
     inputs = cycle([vector.input for vector in vectors])
 
     def run() -> tuple[int, ...]:
         values = next(inputs)
-        start = time.perf_counter_ns()
+        start = clock()
         session.infer(values)
-        return (time.perf_counter_ns() - start,)
+        return (clock() - start,)
 
     return run
 
 
-def frame_work(name: str, sessions: Sequence[Session], vectors: Sequence[GoldenVector]) -> Workload:
+def frame_work(
+    name: str, sessions: Sequence[Session], vectors: Sequence[GoldenVector], clock: Clock = time.perf_counter_ns
+) -> Workload:
     """Return the way of a frame: preprocess it, run the engine on a golden input, decode the outputs for that.
 
     What is preprocessed is a random frame of the first golden frame's size, since the time that takes does not depend
     on what the frame shows. Decoding does depend on it. One session a stream.
     """
-    run, *others = [_frame_run(session, vectors) for session in sessions]
+    run, *others = [_frame_run(session, vectors, clock) for session in sessions]
     return Workload(f"{name} frame", FRAME, run, tuple(others))
 
 
-def _frame_run(session: Session, vectors: Sequence[GoldenVector]) -> Run:
+def _frame_run(session: Session, vectors: Sequence[GoldenVector], clock: Clock) -> Run:
     turns = cycle(vectors)
     frame = random_frame(vectors[0].frame_size)
 
     def run() -> tuple[int, ...]:
         vector = next(turns)
-        start = time.perf_counter_ns()
+        start = clock()
         session.preprocessor(frame)
-        prepared = time.perf_counter_ns()
+        prepared = clock()
         outputs = session.infer(vector.input)
-        inferred = time.perf_counter_ns()
+        inferred = clock()
         session.decode(outputs, vector.frame_size)
-        end = time.perf_counter_ns()
+        end = clock()
         return prepared - start, inferred - prepared, end - inferred, end - start
 
     return run

@@ -1,4 +1,4 @@
-"""The profiler beside other tools' own timing, on the same models, threads and inputs, in turn; and what it costs itself.
+"""The profiler beside other tools' own timing, on the same models and threads, in turn; and what it costs itself.
 
     python -m tests.benchmarks.profiler --models ../shared/lanes/models -o profiler.json
 
