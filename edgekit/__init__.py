@@ -31,7 +31,9 @@ from edgekit.extras import not_installed
 
 if TYPE_CHECKING:
     from edgekit.api.calibrate import calibrate
+    from edgekit.api.compare import compare
     from edgekit.api.compile import compile
+    from edgekit.api.estimate import estimate
     from edgekit.api.inspect import inspect
     from edgekit.api.load import load
     from edgekit.api.profile import profile
@@ -60,7 +62,9 @@ __all__ = [
     "UsageError",
     "__version__",
     "calibrate",
+    "compare",
     "compile",
+    "estimate",
     "inspect",
     "load",
     "profile",
@@ -74,7 +78,9 @@ _LAZY = {
     "Recipe": "edgekit.recipes",
     "Target": "edgekit.targets",
     "calibrate": "edgekit.api.calibrate",
+    "compare": "edgekit.api.compare",
     "compile": "edgekit.api.compile",
+    "estimate": "edgekit.api.estimate",
     "inspect": "edgekit.api.inspect",
     "load": "edgekit.api.load",
     "profile": "edgekit.api.profile",

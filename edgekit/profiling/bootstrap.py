@@ -48,17 +48,33 @@ def bootstrap(
     rounds = len(durations)
     if rounds < LEAST_ROUNDS:
         return None
-    # A resample of many values is slow to sort and its interval is narrow: fewer resamples do.
-    resamples = max(_LEAST_RESAMPLES, min(RESAMPLES, _RESAMPLED_VALUES // durations.size))
-    length = round(math.sqrt(rounds))
-    starts = np.random.default_rng(seed).integers(rounds, size=(resamples, -(-rounds // length), 1))
-    picks = ((starts + np.arange(length)) % rounds).reshape(resamples, -1)[:, :rounds]
-    lows, highs = np.quantile([statistics(pick) for pick in picks], [0.025, 0.975], axis=0)
-    wider = widening(rounds / length)
+    lows, highs = np.quantile([statistics(pick) for pick in picks(durations, seed)], [0.025, 0.975], axis=0)
+    wider = widening(blocks(rounds))
     return tuple(
         Interval(float(found - wider * (found - low)), float(found + wider * (high - found)))
         for found, low, high in zip(statistics(np.arange(rounds)), lows, highs, strict=True)
     )
+
+
+def blocks(rounds: int) -> float:
+    """Return how many runs of neighbours a resample of so many rounds is made of; need not be whole."""
+    return rounds / round(math.sqrt(rounds))
+
+
+def picks(durations: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
+    """Return the indices of the rounds of each resample: (resamples, rounds), in runs of sqrt(rounds) neighbours.
+
+    Args:
+        durations: (rounds, calls); only its shape counts here.
+        seed: Same seed, same resamples.
+    """
+    rounds = len(durations)
+    # A resample of many values is slow to sort and its interval is narrow: fewer resamples do.
+    resamples = max(_LEAST_RESAMPLES, min(RESAMPLES, _RESAMPLED_VALUES // durations.size))
+    length = round(math.sqrt(rounds))
+    starts = np.random.default_rng(seed).integers(rounds, size=(resamples, -(-rounds // length), 1))
+    found: NDArray[np.intp] = ((starts + np.arange(length)) % rounds).reshape(resamples, -1)[:, :rounds]
+    return found
 
 
 def widening(values: float) -> float:

@@ -84,7 +84,7 @@ def summarize(durations: NDArray[np.int64], seed: int = 0) -> Latency:
     """
     ordered = np.sort(durations, axis=None) / 1e6
     shown = {name: mille for name, mille in PERCENTILES.items() if ordered.size >= samples_needed(mille)}
-    ranks = [_rank(ordered.size, mille) for mille in shown.values()]
+    ranks = [rank(ordered.size, mille) for mille in shown.values()]
     differences = (np.diff(durations, axis=1) / 1e6) ** 2
     squares, count = differences.sum(axis=1), differences.shape[1]
 
@@ -142,16 +142,17 @@ def percentile(ordered: NDArray[np.float64], mille: int) -> float:
         ordered: Samples, ascending.
         mille: 1 to 1000.
     """
-    return float(ordered[_rank(ordered.size, mille)])
+    return float(ordered[rank(ordered.size, mille)])
 
 
 def median(samples: NDArray[np.int64]) -> float:
     """Return the nearest-rank median of samples of any shape and order."""
-    rank = _rank(samples.size, 500)
-    return float(np.partition(samples, rank, axis=None)[rank])
+    middle = rank(samples.size, 500)
+    return float(np.partition(samples, middle, axis=None)[middle])
 
 
-def _rank(size: int, mille: int) -> int:
+def rank(size: int, mille: int) -> int:
+    """Return where in ascending samples a nearest-rank percentile stands."""
     return -(-mille * size // 1000) - 1
 
 

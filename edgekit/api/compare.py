@@ -1,0 +1,72 @@
+"""`edgekit.compare`: whether one profile is faster than another, beyond noise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import ArtifactError, UsageError
+from edgekit.profiling.compare import Comparison, compare_profiles
+from edgekit.profiling.result import SCHEMA_VERSION, Profile
+
+__all__ = ["Comparison", "compare", "read_profile"]
+
+Source = Profile | str | Path
+
+
+def compare(before: Source, after: Source, *, repeats: Sequence[Source] = (), anyway: bool = False) -> Comparison:
+    """Compare two profiles: faster, slower, or no difference beyond noise; memory and accuracy too.
+
+    Args:
+        before: A profile, or the JSON file of one.
+        after: Another, of the same machine, threads, schedule and frame size.
+        repeats: Further profiles of what `before` is of: what they differ by is noise.
+        anyway: Compare what was measured in different ways, too.
+
+    Raises:
+        UsageError: The two were measured in different ways, and `anyway` is false.
+        ArtifactError: A file is no profile of this version.
+    """
+    names = (_name(before, "before"), _name(after, "after"))
+    documents = [_document(each) for each in (before, after, *repeats)]
+    comparison = compare_profiles(documents[0], documents[1], names, documents[2:])
+    if comparison.different and not anyway:
+        raise UsageError(
+            problem=f"{names[0]} and {names[1]} were measured in different ways: their speeds cannot be compared.",
+            found="\n".join(comparison.different),
+            fix="Profile both alike, or compare them all the same with --anyway.",
+        )
+    return comparison
+
+
+def read_profile(path: str | Path) -> dict[str, Any]:
+    """Read what `edgekit profile -o` wrote.
+
+    Raises:
+        ArtifactError: It is no profile of this version.
+    """
+    path = Path(path)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            problem=f"{path} cannot be read.", found=str(error), fix="Give a file that `edgekit profile -o` wrote."
+        ) from error
+    version = found.get("schema_version") if isinstance(found, Mapping) else None
+    if not isinstance(found, dict) or "rows" not in found or version != SCHEMA_VERSION:
+        raise ArtifactError(
+            problem=f"{path} is no profile of this version.",
+            found=f"schema_version {version}; this version writes {SCHEMA_VERSION}",
+            fix="Give a file that `edgekit profile -o` of this version wrote.",
+        )
+    return found
+
+
+def _document(source: Source) -> Mapping[str, Any]:
+    return source.to_json() if isinstance(source, Profile) else read_profile(source)
+
+
+def _name(source: Source, otherwise: str) -> str:
+    return otherwise if isinstance(source, Profile) else str(source)
