@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from edgekit.api.inspect import inspect
     from edgekit.api.load import load
     from edgekit.api.profile import profile
+    from edgekit.api.report import write_report
     from edgekit.api.verify import verify
     from edgekit.bundle import Bundle
     from edgekit.calibration.artifact import Calibration
@@ -69,6 +70,7 @@ __all__ = [
     "load",
     "profile",
     "verify",
+    "write_report",
 ]
 
 _LAZY = {
@@ -84,6 +86,7 @@ _LAZY = {
     "inspect": "edgekit.api.inspect",
     "load": "edgekit.api.load",
     "profile": "edgekit.api.profile",
+    "write_report": "edgekit.api.report",
     "verify": "edgekit.api.verify",
 }
 

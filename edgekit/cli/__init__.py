@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compile": ("edgekit.cli.compile:compile_", "Make a calibration into a bundle for a target."),
     "profile": ("edgekit.cli.profile:profile", "Measure a bundle on this machine, FP against INT8."),
     "compare": ("edgekit.cli.compare:compare", "Say what is faster or slower, beyond noise."),
+    "report": ("edgekit.cli.report:report", "Write a profile or calibration as an HTML file."),
     "run": ("edgekit.cli.run:run", "Find lanes in images or a video, and draw them."),
     "verify": ("edgekit.cli.verify:verify", "Check a bundle's hashes and replay its golden vectors."),
     "inspect": ("edgekit.cli.inspect:inspect", "Say what a model, calibration or bundle holds."),

@@ -1,6 +1,6 @@
 """Which share of a peak figure engines reach, as ranges: the one place where an estimate is not a published figure.
 
-The CPU rows are the 10th and 90th percentile over about 240 synthetic layers that are taken from no model, one thread
+The CPU rows are the 10th and 90th percentile over some 220 synthetic layers that are taken from no model, one thread
 (`python -m tests.benchmarks.efficiency`; docs/estimates.md has the table). They are the same for every model. A CPU of
 another architecture was not measured: it gets the span of all CPU rows. The rows of GPUs and NPUs are assumptions, as
 wide as what users publish for them, and nobody checked them on a board.
@@ -55,20 +55,31 @@ class Efficiency:
     source: str
 
 
+_WEIGHTED: tuple[Kind, ...] = ("dense", "narrow", "depthwise", "transposed", "matmul")
 _MEASURED = "10th to 90th percentile of synthetic layers, measured on x86-64 with VNNI, one thread"
 
 _OPENVINO_CPU = Efficiency(
     compute={
-        ("dense", "float"): Range(0.587, 1.119),
-        ("dense", "int8"): Range(0.267, 1.017),
-        ("depthwise", "float"): Range(0.079, 0.308),
-        ("depthwise", "int8"): Range(0.021, 0.061),
-        ("transposed", "float"): Range(0.112, 0.906),
-        ("transposed", "int8"): Range(0.039, 0.615),
-        ("matmul", "float"): Range(0.334, 0.954),
+        ("dense", "float"): Range(0.586, 1.080),
+        ("dense", "int8"): Range(0.263, 0.993),
+        ("narrow", "float"): Range(0.147, 0.691),
+        ("narrow", "int8"): Range(0.101, 0.441),
+        ("depthwise", "float"): Range(0.074, 0.310),
+        ("depthwise", "int8"): Range(0.021, 0.063),
+        ("transposed", "float"): Range(0.135, 0.855),
+        ("transposed", "int8"): Range(0.038, 0.611),
+        ("matmul", "float"): Range(0.324, 0.925),
     },
-    memory={"elementwise": Range(0.108, 0.605), "other": Range(0.031, 0.156)},
-    gain={"dense": Range(0.416, 0.923), "depthwise": Range(0.196, 0.341), "transposed": Range(0.300, 0.718)},
+    memory={
+        "elementwise": Range(0.093, 0.556),
+        "other": Range(0.028, 0.143),
+    },
+    gain={
+        "dense": Range(0.424, 0.938),
+        "narrow": Range(0.375, 1.587),
+        "depthwise": Range(0.194, 0.401),
+        "transposed": Range(0.282, 0.692),
+    },
     layer_us=Range(0.0, 1.0),
     call_us=Range(5.0, 65.0),
     source=f"OpenVINO: {_MEASURED}",
@@ -76,15 +87,24 @@ _OPENVINO_CPU = Efficiency(
 
 _ONNXRUNTIME_CPU = Efficiency(
     compute={
-        ("dense", "float"): Range(0.594, 1.115),
-        ("dense", "int8"): Range(0.196, 0.599),
-        ("depthwise", "float"): Range(0.245, 0.588),
-        ("depthwise", "int8"): Range(0.033, 0.081),
-        ("transposed", "float"): Range(0.279, 0.733),
-        ("matmul", "float"): Range(0.829, 1.069),
+        ("dense", "float"): Range(0.588, 1.118),
+        ("dense", "int8"): Range(0.321, 0.594),
+        ("narrow", "float"): Range(0.115, 0.711),
+        ("narrow", "int8"): Range(0.033, 0.216),
+        ("depthwise", "float"): Range(0.237, 0.554),
+        ("depthwise", "int8"): Range(0.034, 0.080),
+        ("transposed", "float"): Range(0.274, 0.737),
+        ("matmul", "float"): Range(0.829, 1.050),
     },
-    memory={"elementwise": Range(0.368, 0.839), "other": Range(0.058, 1.568)},
-    gain={"dense": Range(0.337, 0.576), "depthwise": Range(0.090, 0.202)},
+    memory={
+        "elementwise": Range(0.331, 0.831),
+        "other": Range(0.058, 1.803),
+    },
+    gain={
+        "dense": Range(0.417, 0.578),
+        "narrow": Range(0.155, 0.452),
+        "depthwise": Range(0.091, 0.233),
+    },
     layer_us=Range(0.0, 1.0),
     call_us=Range(5.0, 65.0),
     source=f"ONNX Runtime: {_MEASURED}",
@@ -94,6 +114,8 @@ _GPU = Efficiency(
     compute={
         ("dense", "float"): Range(0.10, 0.70),
         ("dense", "int8"): Range(0.05, 0.60),
+        ("narrow", "float"): Range(0.02, 0.50),
+        ("narrow", "int8"): Range(0.01, 0.40),
         ("depthwise", "float"): Range(0.01, 0.20),
         ("depthwise", "int8"): Range(0.005, 0.10),
         ("transposed", "float"): Range(0.05, 0.60),
@@ -102,7 +124,7 @@ _GPU = Efficiency(
         ("matmul", "int8"): Range(0.02, 0.60),
     },
     memory={"elementwise": Range(0.30, 1.0), "other": Range(0.10, 0.80)},
-    gain={kind: Range(0.5, 1.0) for kind in ("dense", "depthwise", "transposed", "matmul")},
+    gain={kind: Range(0.5, 1.0) for kind in _WEIGHTED},
     layer_us=Range(1.0, 10.0),
     call_us=Range(20.0, 200.0),
     source="GPU: assumed. YOLOv8 n, s and m on an Orin Nano, as users publish them, reach 0.05 to 0.2 of its INT8 peak "

@@ -10,6 +10,8 @@ WIDTH = 100
 SHOWN = 12
 """Layers that are shown: those that may take longest."""
 
+_ABSENT = "-"
+
 _LEGEND = (
     "Ranges by the roofline model, not measurements: from what engines reach at best to what they reach at worst. "
     "`bound` is what a layer takes longest for."
@@ -40,7 +42,7 @@ def estimate_text(estimate: Mapping[str, Any]) -> str:
 
 def estimates_text(estimates: Sequence[Mapping[str, Any]]) -> str:
     """Return one line for each board, for below a measurement."""
-    rows = [("Other boards, estimated", "float ms", "INT8 ms", "speed-up", "INT8 pays", "missing in its descriptor")]
+    rows = [("other boards, estimated", "float ms", "INT8 ms", "speed-up", "INT8 pays", "missing")]
     rows += [
         (
             each["target"],
@@ -48,7 +50,7 @@ def estimates_text(estimates: Sequence[Mapping[str, Any]]) -> str:
             _ms(each["int8_ms"]),
             _ratio(each["speedup"]),
             each["int8_pays"],
-            ", ".join(each["missing"]) or "-",
+            ", ".join(each["missing"]) or _ABSENT,
         )
         for each in estimates
     ]
@@ -80,7 +82,7 @@ def _layers(estimate: Mapping[str, Any]) -> list[str]:
             f"{layer['macs'] / 1e6:.1f}",
             _ms(layer["int8_ms"]),
             layer["bound"],
-            layer["int8_pays"] or "-",
+            layer["int8_pays"] or _ABSENT,
         )
         for layer in layers[:SHOWN]
     ]
@@ -97,13 +99,13 @@ def _share(estimate: Mapping[str, Any]) -> str:
 
 def _ms(pair: Sequence[float] | None) -> str:
     if pair is None:
-        return "not known"
+        return _ABSENT
     decimals = 1 if pair[1] >= 10 else 2 if pair[1] >= 0.1 else 3
     return f"{pair[0]:.{decimals}f}..{pair[1]:.{decimals}f}"
 
 
 def _ratio(pair: Sequence[float] | None) -> str:
-    return f"x{pair[0]:.2f}..{pair[1]:.2f}" if pair else "not known"
+    return f"x{pair[0]:.2f}..{pair[1]:.2f}" if pair else _ABSENT
 
 
 def _short(name: str, width: int = 30) -> str:
