@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import ArtifactError, UsageError
+from edgekit.errors import UsageError
 from edgekit.profiling.compare import Comparison, compare_profiles
-from edgekit.profiling.result import SCHEMA_VERSION, Profile
+from edgekit.profiling.document import read_profile
+from edgekit.profiling.result import Profile
 
 __all__ = ["Comparison", "compare", "read_profile"]
 
@@ -41,31 +41,8 @@ def compare(before: Source, after: Source, *, repeats: Sequence[Source] = (), an
     return comparison
 
 
-def read_profile(path: str | Path) -> dict[str, Any]:
-    """Read what `edgekit profile -o` wrote.
-
-    Raises:
-        ArtifactError: It is no profile of this version.
-    """
-    path = Path(path)
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(
-            problem=f"{path} cannot be read.", found=str(error), fix="Give a file that `edgekit profile -o` wrote."
-        ) from error
-    version = found.get("schema_version") if isinstance(found, Mapping) else None
-    if not isinstance(found, dict) or "rows" not in found or version != SCHEMA_VERSION:
-        raise ArtifactError(
-            problem=f"{path} is no profile of this version.",
-            found=f"schema_version {version}; this version writes {SCHEMA_VERSION}",
-            fix="Give a file that `edgekit profile -o` of this version wrote.",
-        )
-    return found
-
-
 def _document(source: Source) -> Mapping[str, Any]:
-    return source.to_json() if isinstance(source, Profile) else read_profile(source)
+    return source.to_json() if isinstance(source, Profile) else read_profile(Path(source))
 
 
 def _name(source: Source, otherwise: str) -> str:

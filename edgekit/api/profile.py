@@ -194,11 +194,13 @@ def _timed(subject: Subject, bundle: Bundle, measured: Measured, conditions: Con
     """Return a profile with everything but layers and memory."""
     models = {"fp": bundle.read(REFERENCE), "int8": bundle.engine_members()["model.onnx"]}
     fp, int8 = (parts_of(measured.samples[model]) for model in MODELS)
+    found = bundle.manifest.agreement
+    agreements = {"fp": None, "int8": found.engine_to_reference or found.onnxruntime_to_reference}
     return Profile(
         subject=subject,
         method=measured.method,
         conditions=conditions,
-        rows=tuple(_row(model, measured, models[model], meter) for model in MODELS),
+        rows=tuple(_row(model, measured, models[model], meter, agreements[model]) for model in MODELS),
         speedup={part: speedup(fp[part].parts[part], int8[part].parts[part]) for part in ("engine", "end_to_end")},
         findings=tuple(
             finding for model in MODELS for finding in find(model, measured.samples[model], measured.method.pace)
@@ -207,7 +209,7 @@ def _timed(subject: Subject, bundle: Bundle, measured: Measured, conditions: Con
     )
 
 
-def _row(model: Model, measured: Measured, onnx: bytes, meter: str) -> Row:
+def _row(model: Model, measured: Measured, onnx: bytes, meter: str, agreement: Mapping[str, float] | None) -> Row:
     works = measured.samples[model]
     deadline = measured.method.deadline_ms
     return Row(
@@ -220,6 +222,7 @@ def _row(model: Model, measured: Measured, onnx: bytes, meter: str) -> Row:
         weight_bytes=weight_bytes(onnx),
         arena=arena(onnx),
         energy=_energy(measured.joules[model], meter) if measured.joules else None,
+        agreement=agreement,
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit.api.compare import read_profile
 from edgekit.output import new_file
+from edgekit.profiling.document import read_profile
 from edgekit.profiling.result import Profile
 from edgekit.profiling.samples import decode
 from edgekit.report.html.durations import Series
@@ -41,7 +41,7 @@ def _html(source: Profile | str | Path) -> str:
         calibration = Calibration.open(source)
         about = {"recipe": calibration.recipe.name, "target": calibration.target.name}
         return calibration_html(calibration.folder, about, calibration.report)
-    profile = source.to_json() if isinstance(source, Profile) else read_profile(source)
+    profile = source.to_json() if isinstance(source, Profile) else read_profile(Path(source))
     parts = {part for row in profile["rows"] for part in row["latency"]}
     return profile_html(profile, {part: _durations(profile, part) for part in parts})
 

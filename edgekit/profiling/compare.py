@@ -16,6 +16,8 @@ from edgekit.profiling.samples import read_samples
 
 SCHEMA_VERSION = 1
 PARTS = ("end_to_end", "engine", "preprocess", "postprocess", "wait")
+LAYER_FLOOR = 0.1
+"""A layer's time is one figure without samples, from a profiler that disturbs it: a smaller change says nothing."""
 MEMORY_FLOOR = 0.02
 """Two fresh processes that load the same model differ by about this share of their memory."""
 
@@ -96,6 +98,7 @@ class Comparison:
         notes: What differs and may explain a change.
         changes: Latency by model, part and percentile.
         figures: Memory and accuracy.
+        layers: Time of the groups of nodes that both engines' profilers told of, in microseconds.
     """
 
     names: tuple[str, str]
@@ -103,6 +106,7 @@ class Comparison:
     notes: tuple[str, ...]
     changes: tuple[Change, ...]
     figures: tuple[Figure, ...]
+    layers: tuple[Figure, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON has it; latencies in ms, memory in bytes."""
@@ -116,7 +120,8 @@ class Comparison:
                 asdict(each) | {"interval": [each.interval.low, each.interval.high] if each.interval else None}
                 for each in self.changes
             ],
-            "figures": [asdict(each) | {"change": each.change, "verdict": each.verdict} for each in self.figures],
+            "figures": [_written(each) for each in self.figures],
+            "layers": [_written(each) for each in self.layers],
         }
 
 
@@ -150,8 +155,17 @@ def compare_profiles(
     ]
     figures = [figure for model in models for figure in _figures(_row(before, model), _row(after, model))]
     return Comparison(
-        names, tuple(_different(before, after)), tuple(_notes(before, after, names)), tuple(changes), tuple(figures)
+        names=names,
+        different=tuple(_disagreeing(before, after, _MUST_AGREE)),
+        notes=tuple(_notes(before, after, names)),
+        changes=tuple(changes),
+        figures=tuple(figures),
+        layers=tuple(figure for model in models for figure in _layers(before, after, model)),
     )
+
+
+def _written(figure: Figure) -> dict[str, Any]:
+    return asdict(figure) | {"change": figure.change, "verdict": figure.verdict}
 
 
 def _row(profile: Profile, model: str) -> Mapping[str, Any]:
@@ -234,10 +248,21 @@ def _figures(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Figure]
     yield Figure(model, "weights", "bytes", old.get("weight_bytes"), new.get("weight_bytes"))
     missed = [(row.get("deadline") or {}).get("rate") for row in (old, new)]
     if any(rate is not None for rate in missed):
-        yield Figure(model, "misses", "share", *missed)
+        yield Figure(model, "misses", "share", missed[0], missed[1])
     seen = [row.get("agreement") or {} for row in (old, new)]
     for name in dict.fromkeys([*seen[0], *seen[1]]):
         yield Figure(model, name, "px" if name.endswith("_px") else "", seen[0].get(name), seen[1].get(name))
+
+
+def _layers(before: Profile, after: Profile, model: str) -> Iterator[Figure]:
+    old, new = (
+        {tuple(group["nodes"]): group[model]["microseconds"] for group in profile["layers"] if group.get(model)}
+        for profile in (before, after)
+    )
+    floor = max(LAYER_FLOOR, _loop_drift([before, after]))
+    for nodes in old:
+        if nodes and nodes in new:
+            yield Figure(model, ", ".join(nodes), "us", old[nodes], new[nodes], floor)
 
 
 _MUST_AGREE = {
@@ -264,10 +289,6 @@ _WORTH_A_NOTE = {
     "rigor": ("config", "rigor"),
     "inputs": ("config", "inputs"),
 }
-
-
-def _different(before: Profile, after: Profile) -> Iterator[str]:
-    yield from _disagreeing(before, after, _MUST_AGREE)
 
 
 def _notes(before: Profile, after: Profile, names: tuple[str, str]) -> Iterator[str]:

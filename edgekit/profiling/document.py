@@ -175,6 +175,9 @@ class Row(Strict):
     on_chip: OnChip | None
     energy: Energy | None
     layers: tuple[Layer, ...]
+    agreement: dict[str, float] | None = Field(
+        description="task figures against floating point over the golden frames, from when the bundle was compiled"
+    )
     mlperf: dict[str, Any] = Field(description="named as in LoadGen's summary; no MLPerf result")
     samples: Samples
 

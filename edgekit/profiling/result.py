@@ -117,6 +117,7 @@ class Row:
         arena: What the activations need, estimated from the graph; none where its shapes are not static.
         energy: Of a frame; none where nothing counts it.
         layers: What each layer takes under the engine's own profiler; none where the engine does not tell.
+        agreement: Task figures against floating point over the golden frames, from when the bundle was compiled.
     """
 
     model: Model
@@ -129,6 +130,7 @@ class Row:
     arena: Arena | None = None
     energy: Energy | None = None
     layers: tuple[TimedLayer, ...] = ()
+    agreement: Mapping[str, float] | None = None
 
     @property
     def growth(self) -> Growth | None:

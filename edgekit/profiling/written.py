@@ -104,6 +104,7 @@ def _row(row: Row, profile: Profile) -> Json:
         if row.energy
         else None,
         "layers": _layers(row.layers),
+        "agreement": dict(row.agreement) if row.agreement is not None else None,
         "mlperf": summary(row, profile.method.pace),
         "samples": {
             "unit": "ns",

@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 WIDTH = 100
+LAYERS = 10
+"""So many are shown, those that changed most."""
 _STYLES = {"faster": "green", "slower": "red", "more": "yellow", "less": "yellow"}
 _PARTS = {
     "end_to_end": "end to end",
@@ -39,6 +41,8 @@ def comparison_text(comparison: Mapping[str, Any], *, color: bool = False) -> st
     console.print(_latency(comparison["latency"]))
     if comparison["figures"]:
         console.print(_figures(comparison["figures"]))
+    if changed := [layer for layer in comparison["layers"] if layer["verdict"] != "same"]:
+        console.print(_figures(sorted(changed, key=_weight)[:LAYERS], f"Layers that changed, {len(changed)} in all"))
     if comparison["notes"]:
         console.print(*(f"! {note}" for note in comparison["notes"]), sep="\n", markup=False, style="yellow")
     for failed in comparison["failed"]:
@@ -72,8 +76,12 @@ def _cells(change: Mapping[str, Any]) -> Iterator[str]:
     yield f"{change['floor']:.1%}"
 
 
-def _figures(figures: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table("Memory and accuracy")
+def _weight(layer: Mapping[str, Any]) -> float:
+    return -abs(float(layer["after"] - layer["before"]))
+
+
+def _figures(figures: Sequence[Mapping[str, Any]], title: str = "Memory and accuracy") -> Table:
+    table = _table(title)
     for name in ("before", "after", "change"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -82,7 +90,7 @@ def _figures(figures: Sequence[Mapping[str, Any]]) -> Table:
         values = [_value(figure[key], figure["unit"]) for key in ("before", "after")]
         verdict = figure["verdict"]
         table.add_row(
-            f"{figure['model']}, {figure['name']}", *values, change, Text(verdict, _STYLES.get(verdict, "dim"))
+            _short(f"{figure['model']}, {figure['name']}"), *values, change, Text(verdict, _STYLES.get(verdict, "dim"))
         )
     return table
 
@@ -97,3 +105,7 @@ def _table(title: str) -> Table:
     table = Table(title=Text(title, "bold"), title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column(no_wrap=True)
     return table
+
+
+def _short(name: str, width: int = 44) -> str:
+    return name if len(name) <= width else name[: width - 3] + "..."

@@ -24,7 +24,13 @@ def run(seed: int, *, factor: float = 1.0, rounds: int = 60, tail: float = 1.0) 
     profile["rows"] = [row for row in profile["rows"] if row["model"] == "int8"]
     row = profile["rows"][0]
     row["latency"] = {"engine": row["latency"]["engine"]}
-    row["samples"]["work"] = {"engine": {"parts": {"engine": encode(durations.astype(np.int64))}}}
+    work = row["samples"]["work"]["frame"]
+    row["samples"]["work"] = {"engine": work | {"parts": {"engine": encode(durations.astype(np.int64))}}}
+    part = {"share": 0.5, "precision": "int8", "kinds": "Convolution"}
+    profile["layers"] = [
+        {"nodes": ["conv1", "relu1"], "int8": part | {"microseconds": 100.0 * factor}},
+        {"nodes": ["conv2"], "int8": part | {"microseconds": 50.0}},
+    ]
     return profile
 
 
@@ -45,11 +51,11 @@ def test_a_run_is_no_different_from_itself() -> None:
 def test_runs_of_the_same_thing_rarely_differ() -> None:
     wrong = [
         (seed, name)
-        for seed in range(8)
+        for seed in range(6)
         for name, verdict in verdicts(compared(run(2 * seed), run(2 * seed + 1))).items()
         if verdict in ("faster", "slower")
     ]
-    assert len(wrong) <= 1, wrong
+    assert len({seed for seed, _ in wrong}) <= 1, wrong
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1.08, "slower"), (1 / 1.08, "faster")])
@@ -97,3 +103,8 @@ def test_memory_within_its_floor_is_the_same() -> None:
     assert figure.verdict == "same"
     after["rows"][0]["memory"]["peak"] *= 2
     assert next(each for each in compared(before, after).figures if each.name == "rss").verdict == "more"
+
+
+def test_a_layer_that_takes_longer_is_named() -> None:
+    found = compared(run(16), run(17, factor=1.3)).layers
+    assert {layer.name: layer.verdict for layer in found} == {"conv1, relu1": "more", "conv2": "same"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -75,7 +75,8 @@ def time_line(series: Series, deadline_ms: float | None) -> str:
     if deadline_ms is not None:
         late = {model: taken > deadline_ms for model, (_, taken) in series.items()}
         for model, (started, taken) in series.items():
-            body.append(dots(*_first(started[late[model]], taken[late[model]]), x, y, "miss"))
+            when, how_long = _first(started[late[model]], taken[late[model]])
+            body.append(dots(when, how_long, x, y, "miss"))
         if deadline_ms <= y.high:
             body.append(level(deadline_ms, y, "deadline"))
         missed = ", ".join(f"{NAMES[model]} {int(each.sum()):,}" for model, each in late.items())
@@ -102,7 +103,7 @@ def _trace(started: Floats, taken: Floats, x: Axis, y: Axis, kind: str) -> Itera
     )
 
 
-def _first(started: Floats, taken: Floats) -> Sequence[Floats]:
+def _first(started: Floats, taken: Floats) -> tuple[Floats, Floats]:
     """Return the longest, where there are more than can be drawn."""
     longest = np.sort(np.argsort(taken)[-MOST_DOTS:])
     return started[longest], taken[longest]

@@ -37,7 +37,7 @@ def profile_html(profile: Json, durations: Mapping[str, Series]) -> str:
         for part in shown
     )
     whole = durations.get("end_to_end") or durations.get("engine")
-    layers = profile.get("layers") or []
+    layers = profile["layers"]
     rows = profile["rows"]
     return page(
         f"Profile of {str(profile['bundle']).rsplit('/', 1)[-1]}",
@@ -47,7 +47,7 @@ def profile_html(profile: Json, durations: Mapping[str, Series]) -> str:
         [
             notices("finding", _partial(profile)),
             cards(_headline(profile)),
-            notices("finding", (_finding(each) for each in profile.get("findings") or [])),
+            notices("finding", (f"{NAMES[each['model']]}: {each['statement']}" for each in profile["findings"])),
             notices("warning", profile["warnings"]),
             section("Latency distribution", f'<div class="pair">{charts}</div>' if charts else ""),
             section("Time line", time_line(whole, deadline) if whole else "", _schedule(profile)),
@@ -66,12 +66,8 @@ def profile_html(profile: Json, durations: Mapping[str, Series]) -> str:
 
 
 def _partial(profile: Json) -> Iterator[str]:
-    if profile.get("partial"):
+    if profile["partial"]:
         yield f"This profile is partial: {profile['partial']}"
-
-
-def _finding(finding: Json) -> str:
-    return str(finding.get("text") or finding.get("says") or finding.get("message") or finding.get("kind"))
 
 
 def _known(profile: Json, part: str) -> dict[str, dict[str, float | None]]:
@@ -217,7 +213,7 @@ def _origins(profile: Json) -> dict[str, str]:
     return {
         "latency, misses": f"{profile['origin']}: this engine, on this machine",
         "memory": f"{profile['origin']}: a fresh process for each model" if any(row["memory"] for row in rows) else "",
-        "layers": f"{profile['origin']}: by the engine's own profiler" if profile.get("layers") else "",
+        "layers": f"{profile['origin']}: by the engine's own profiler" if profile["layers"] else "",
         "weights": "counted in the file: "
         + ", ".join(f"{NAMES[row['model']]} {row['weight_bytes'] / 1e6:.2f} MB" for row in rows),
         "activations": ", ".join(

@@ -93,8 +93,7 @@ def _open(folder: Path, file: str) -> tuple[str, str]:
             CHROMIUM,
             *FLAGS,
             f"--user-data-dir={profile}",
-            f"--window-size={width + 100},1000",
-            *flags,
+            "--window-size=1500,1000",
             "--dump-dom",
         ]
         done = subprocess.run(
