@@ -10,28 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edgekit.api.conclusion import Beginning, concluded
 from edgekit.api.load import engine_of, host_mismatch, load
 from edgekit.backends import backend_for
 from edgekit.bundle import REFERENCE, Bundle, GoldenVector, open_bundle
 from edgekit.errors import ArtifactError, DeadlineWarning, EdgekitError, HostMismatchWarning, TargetError, UsageError
 from edgekit.process import is_measurable
 from edgekit.profiling import machine, memory
-from edgekit.profiling.bootstrap import bootstrap
-from edgekit.profiling.deadline import misses
-from edgekit.profiling.energy import Energy, find_meter
-from edgekit.profiling.findings import find
-from edgekit.profiling.latency import speedup, summarize
-from edgekit.profiling.liveness import arena
-from edgekit.profiling.measure import Measured, Plan, measure, parts_of
+from edgekit.profiling.energy import find_meter
+from edgekit.profiling.journal import Journal, forget
+from edgekit.profiling.measure import Plan, measure
 from edgekit.profiling.memory import Call, Soak
 from edgekit.profiling.pace import Pace, Queue
-from edgekit.profiling.result import Conditions, Method, Model, Profile, Row, Subject
+from edgekit.profiling.result import MODELS, Method, Model, Profile, Row, Subject
 from edgekit.profiling.rigor import RIGORS, Level
 from edgekit.profiling.schedule import Budget, WarmUp
-from edgekit.profiling.weights import weight_bytes
 from edgekit.profiling.work import frame_work, start_engine
 from edgekit.progress import Progress, silent
 from edgekit.runtime.session import Session
@@ -44,7 +37,6 @@ ONNX_ENGINES: tuple[BackendName, ...] = ("openvino", "onnxruntime")
 
 MEMORY_RUNS = 20
 LAYER_RUNS, LEAST_LAYER_RUNS, LAYER_SECONDS = 100, 5, 1.0
-MODELS: tuple[Model, ...] = ("fp", "int8")
 
 
 def profile(
@@ -62,6 +54,7 @@ def profile(
     deadline_ms: float | None = None,
     progress: Progress = silent,
     keep: Callable[[Profile], None] = lambda partial: None,
+    journal: Journal = forget,
 ) -> Profile:
     """Measure a bundle on this machine: its engine against its floating-point reference in the same engine.
 
@@ -86,6 +79,7 @@ def profile(
         progress: Told how far it is.
         keep: Given what was measured, marked as partial, where Ctrl-C or a failing engine ends the measurement before
             its time; what ended it is raised after that.
+        journal: Told everything as soon as it is measured; see `edgekit.api.apart`.
 
     Raises:
         UsageError: A figure makes no sense, or excludes another.
@@ -103,18 +97,23 @@ def profile(
         )
         vectors = _golden(opened)
         name, options = engine_of(opened, engine)
-        here = machine.describe({name: backend_for(name).available().version})
-        before, noise_before = machine.state(), machine.noise_floor()
-        watch = machine.Watch()
         meter, no_energy = find_meter()
         if meter:
             stack.callback(meter.close)
-        measured = measure({"fp": fp, "int8": int8}, vectors, plan, progress, _warn_of_deadline(plan), meter)
-        disturbance = watch.read()
-        noise = (noise_before, machine.noise_floor())
-        conditions = Conditions(here, before, machine.state(), noise, disturbance, no_energy)
-    subject = _subject(opened, name, options, threads, here.arch)
-    timed = _timed(subject, opened, measured, conditions, meter.source if meter else "")
+        here = machine.describe({name: backend_for(name).available().version})
+        subject = _subject(opened, name, options, threads, here.arch)
+        beginning = Beginning(
+            subject, here, machine.state(), machine.noise_floor(), no_energy, meter.source if meter else ""
+        )
+        watch = machine.Watch()
+
+        def note(entry: str, what: Any) -> None:
+            journal(entry, (what, watch.read()) if entry == "round" else what)
+
+        journal("beginning", beginning)
+        warned = _warn_of_deadline(plan)
+        measured = measure({"fp": fp, "int8": int8}, vectors, plan, progress, warned, meter, note)
+        timed = concluded(opened, beginning, measured, watch.read())
     if measured.ended:
         reason = _reason(measured.ended, name, measured.method)
         keep(replace(timed, partial=str(reason) or type(reason).__name__))
@@ -188,47 +187,6 @@ def _subject(bundle: Bundle, engine: str, options: Mapping[str, Any], threads: i
         threads=threads,
         on_chip_bytes=round(target.peak.on_chip_mb * 1e6) if target.peak.on_chip_mb else None,
     )
-
-
-def _timed(subject: Subject, bundle: Bundle, measured: Measured, conditions: Conditions, meter: str) -> Profile:
-    """Return a profile with everything but layers and memory."""
-    models = {"fp": bundle.read(REFERENCE), "int8": bundle.engine_members()["model.onnx"]}
-    fp, int8 = (parts_of(measured.samples[model]) for model in MODELS)
-    found = bundle.manifest.agreement
-    agreements = {"fp": None, "int8": found.engine_to_reference or found.onnxruntime_to_reference}
-    return Profile(
-        subject=subject,
-        method=measured.method,
-        conditions=conditions,
-        rows=tuple(_row(model, measured, models[model], meter, agreements[model]) for model in MODELS),
-        speedup={part: speedup(fp[part].parts[part], int8[part].parts[part]) for part in ("engine", "end_to_end")},
-        findings=tuple(
-            finding for model in MODELS for finding in find(model, measured.samples[model], measured.method.pace)
-        ),
-        warnings=tuple(_warnings(conditions, measured.method, subject.threads)),
-    )
-
-
-def _row(model: Model, measured: Measured, onnx: bytes, meter: str, agreement: Mapping[str, float] | None) -> Row:
-    works = measured.samples[model]
-    deadline = measured.method.deadline_ms
-    return Row(
-        model=model,
-        latency={part: summarize(samples.parts[part]) for part, samples in parts_of(works).items()},
-        samples=works,
-        seconds=measured.seconds[model],
-        misses=misses(works["frame"], deadline) if deadline is not None else None,
-        memory=None,
-        weight_bytes=weight_bytes(onnx),
-        arena=arena(onnx),
-        energy=_energy(measured.joules[model], meter) if measured.joules else None,
-        agreement=agreement,
-    )
-
-
-def _energy(joules: NDArray[np.float64], meter: str) -> Energy:
-    intervals = bootstrap(lambda pick: [float(joules[pick].mean())], joules[:, None], 0)
-    return Energy(meter, float(joules.mean()), intervals[0] if intervals else None)
 
 
 def _reason(ended: BaseException, engine: str, method: Method) -> BaseException:
@@ -306,10 +264,3 @@ def load_frames(bundle: str, threads: int, model: Model, engine: BackendName) ->
     opened = open_bundle(bundle)
     vector = next(opened.golden())
     return frame_work(model, [_loaded(opened, threads, model, engine)], [vector]).run
-
-
-def _warnings(conditions: Conditions, method: Method, threads: int) -> Iterator[str]:
-    yield from machine.warnings(conditions.machine, conditions.noise, conditions.disturbance, threads)
-    for name, warm in method.warm_up.items():
-        if not warm.steady:
-            yield f"The speed of '{name}' was not steady after {warm.seconds:.1f} s of warming up."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -74,6 +75,7 @@ def profile(
     BUNDLE is a file that `edgekit compile` wrote for this machine. Without it, the last bundle under build/ is measured
     in all engines that run here. Where there is none, the built-in lane model is calibrated and compiled first.
     """
+    from edgekit.api.apart import profile_apart
     from edgekit.api.profile import engines_here
     from edgekit.bundle import open_bundle
 
@@ -86,8 +88,8 @@ def profile(
         done: list[Profile] = []
         for name in engines:
             stages = _named(progress, name) if everywhere else progress
-            result = edgekit.profile(
-                opened,
+            result = profile_apart(
+                opened.path,
                 rigor=rigor,
                 seconds=seconds or (RIGORS[rigor].seconds / len(engines) if rigor == "quick" else None),
                 deadline_ms=deadline,
@@ -110,8 +112,13 @@ def _named(progress: Progress, engine: str | None) -> Progress:
 
 
 def _estimates(bundle: Bundle) -> list[dict[str, Any]]:
-    """Return what targets that are not here would take: none yet."""
-    return []
+    """Return what the targets that are not here would take, without their layers; nothing where onnx is missing."""
+    if importlib.util.find_spec("onnx") is None:
+        return []
+    from edgekit.api.estimate import estimate_others
+
+    written = [each.to_json() for each in estimate_others(bundle)]
+    return [{key: value for key, value in each.items() if key != "layers"} for each in written]
 
 
 def _keep(terminal: Terminal, done: Sequence[Profile], everywhere: bool, out: Path | None, overwrite: bool) -> None:
@@ -133,9 +140,12 @@ def _written(done: Sequence[Profile], everywhere: bool, estimates: Sequence[Mapp
 
 def _tell(terminal: Terminal, written: Mapping[str, Any], out: Path | None) -> None:
     from edgekit.report.table import profile_text
+    from edgekit.report.table_parts import estimates_text
 
     color = sys.stdout.isatty()
     terminal.show("\n\n".join(profile_text(each, color=color) for each in written.get("profiles", [written])))
+    if written.get("estimates"):
+        terminal.show(f"\n{estimates_text(written['estimates'])}")
     terminal.result(written)
     if out:
         terminal.note(f"\nwritten: {out}")

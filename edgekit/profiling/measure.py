@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from edgekit.bundle import GoldenVector
 from edgekit.profiling.energy import Meter
+from edgekit.profiling.journal import Journal, forget
 from edgekit.profiling.pace import Clock, Pace, Sleep
 from edgekit.profiling.result import Method, Model
 from edgekit.profiling.rigor import Level
 from edgekit.profiling.samples import Samples
-from edgekit.profiling.schedule import Budget, WarmUp, calls_per_block, interleave, warm_up
+from edgekit.profiling.schedule import Budget, Sampling, WarmUp, calls_per_block, interleave, warm_up
 from edgekit.profiling.work import engine_work, frame_work
 from edgekit.progress import Progress
 from edgekit.runtime.session import Session
@@ -36,6 +37,29 @@ class Plan:
     budget: Budget
     pace: Pace
     deadline_ms: float | None
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is known before anything is sampled, and what the samples are read with.
+
+    Attributes:
+        plan: What is asked for.
+        keys: Model and workload, in the order of a round.
+        parts: The parts of each.
+        calls: Recorded runs of a stream a block.
+        inputs: Golden inputs that are run in turn.
+        frame_size: Height and width of the frame that is preprocessed.
+        warm_up: By workload.
+    """
+
+    plan: Plan
+    keys: tuple[tuple[Model, str], ...]
+    parts: tuple[tuple[str, ...], ...]
+    calls: int
+    inputs: int
+    frame_size: tuple[int, int]
+    warm_up: Mapping[str, WarmUp]
 
 
 @dataclass(frozen=True)
@@ -64,6 +88,7 @@ def measure(
     progress: Progress,
     warmed: Callable[[Mapping[str, WarmUp]], None],
     meter: Meter | None = None,
+    journal: Journal = forget,
     clock: Clock = time.perf_counter_ns,
     sleep: Sleep = time.sleep,
 ) -> Measured:
@@ -79,6 +104,7 @@ def measure(
         progress: Told how far it is.
         warmed: Told how each workload warmed up, before anything is measured.
         meter: Counts energy.
+        journal: Told the course before anything is sampled, and every round.
         clock: A monotonic clock in ns.
         sleep: Waits.
     """
@@ -91,29 +117,52 @@ def measure(
         warm[workload.name] = warm_up(workload, clock=clock)
     progress("warm up", len(workloads), len(workloads))
     warmed(warm)
-    calls = calls_per_block([each.call_ns for each in warm.values()], plan.budget.seconds, plan.pace)
-    sampling = interleave(
-        workloads, plan.budget, calls=calls, pace=plan.pace, meter=meter, progress=progress, clock=clock, sleep=sleep
-    )
-    samples, seconds = dict(zip(keys, sampling.samples, strict=True)), dict(zip(keys, sampling.seconds, strict=True))
-    joules = dict(zip(keys, sampling.joules, strict=True)) if sampling.joules else None
-    energy = {model: joules[model, "frame"] for model in sessions} if joules else None
-    method = Method(
-        rigor=plan.rigor,
-        budget=plan.budget,
-        pace=plan.pace,
-        deadline_ms=plan.deadline_ms,
-        rounds=len(sampling.samples[0].started),
-        calls_per_block=calls,
+    course = Course(
+        plan=plan,
+        keys=tuple(keys),
+        parts=tuple(workload.parts for workload in workloads),
+        calls=calls_per_block([each.call_ns for each in warm.values()], plan.budget.seconds, plan.pace),
         inputs=len(vectors),
         frame_size=vectors[0].frame_size,
         warm_up=warm,
     )
+    journal("course", course)
+    sampling = interleave(
+        workloads,
+        plan.budget,
+        calls=course.calls,
+        pace=plan.pace,
+        meter=meter,
+        told=lambda each: journal("round", each),
+        progress=progress,
+        clock=clock,
+        sleep=sleep,
+    )
+    return by_model(course, sampling)
+
+
+def by_model(course: Course, sampling: Sampling) -> Measured:
+    """Return what was sampled by model and workload."""
+    plan, models = course.plan, tuple(dict.fromkeys(model for model, _ in course.keys))
+    works = tuple(dict.fromkeys(work for _, work in course.keys))
+    samples = dict(zip(course.keys, sampling.samples, strict=True))
+    seconds = dict(zip(course.keys, sampling.seconds, strict=True))
+    joules = dict(zip(course.keys, sampling.joules, strict=True)) if sampling.joules else None
     return Measured(
-        samples={model: {work: samples[model, work] for work in works} for model in sessions},
-        seconds={model: {work: seconds[model, work] for work in works} for model in sessions},
-        joules=energy,
-        method=method,
+        samples={model: {work: samples[model, work] for work in works} for model in models},
+        seconds={model: {work: seconds[model, work] for work in works} for model in models},
+        joules={model: joules[model, "frame"] for model in models} if joules else None,
+        method=Method(
+            rigor=plan.rigor,
+            budget=plan.budget,
+            pace=plan.pace,
+            deadline_ms=plan.deadline_ms,
+            rounds=len(sampling.samples[0].started),
+            calls_per_block=course.calls,
+            inputs=course.inputs,
+            frame_size=course.frame_size,
+            warm_up=course.warm_up,
+        ),
         ended=sampling.ended,
     )
 

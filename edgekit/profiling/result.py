@@ -22,6 +22,7 @@ from edgekit.profiling.samples import Samples
 from edgekit.profiling.schedule import Budget, WarmUp
 
 Model = Literal["fp", "int8"]
+MODELS: tuple[Model, ...] = ("fp", "int8")
 
 
 @dataclass(frozen=True)

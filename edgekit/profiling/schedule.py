@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,6 +70,23 @@ class Budget:
 
     seconds: float
     samples: int = 0
+
+
+@dataclass(frozen=True)
+class Round:
+    """A block of every workload.
+
+    Attributes:
+        blocks: By workload, stream and run.
+        seconds: Time of each workload's block.
+        joules: Energy of each; none where nothing counts it.
+        origin: When the measurement began, on the clock.
+    """
+
+    blocks: list[list[list[Timed]]]
+    seconds: list[float]
+    joules: list[float] | None
+    origin: int
 
 
 @dataclass(frozen=True)
@@ -162,6 +179,7 @@ def interleave(
     calls: int,
     pace: Pace = BACK_TO_BACK,
     meter: Meter | None = None,
+    told: Callable[[Round], None] = lambda each: None,
     progress: Progress = silent,
     clock: Clock = time.perf_counter_ns,
     sleep: Sleep = time.sleep,
@@ -178,6 +196,7 @@ def interleave(
         calls: Recorded runs of a stream a block.
         pace: When runs start.
         meter: Counts the energy of every block.
+        told: Given every round when it is complete.
         progress: Told how far it is.
         clock: A monotonic clock in ns.
         sleep: Waits.
@@ -185,9 +204,7 @@ def interleave(
     Raises:
         BaseException: What ended it before the first round was complete.
     """
-    rounds: list[list[list[list[Timed]]]] = []
-    spans: list[list[float]] = []
-    joules: list[list[float]] = []
+    rounds: list[Round] = []
     start, ended = clock(), None
     with ThreadPoolExecutor(max(len(workload.runs) for workload in workloads)) as pool:
         try:
@@ -198,9 +215,9 @@ def interleave(
                     blocks.append(_block(workload, calls, pace, clock, sleep, pool))
                     times.append(clock())
                     used.append(meter.joules() if meter else 0.0)
-                rounds.append(blocks)
-                spans.append([float(span) / 1e9 for span in np.diff(times)])
-                joules.append([float(each) for each in np.diff(used)])
+                seconds = [float(span) / 1e9 for span in np.diff(times)]
+                rounds.append(Round(blocks, seconds, [float(each) for each in np.diff(used)] if meter else None, start))
+                told(rounds[-1])
                 sampled = len(rounds) * calls * pace.streams
                 done = min(_share((clock() - start) / 1e9, budget.seconds), _share(sampled, budget.samples))
                 progress("measure", min(100, int(100 * done)), 100)
@@ -208,13 +225,32 @@ def interleave(
             if not rounds:
                 raise
             ended = error
+    return arrange(rounds, [workload.parts for workload in workloads], pace, ended)
+
+
+def arrange(
+    rounds: Sequence[Round], parts: Sequence[Sequence[str]], pace: Pace, ended: BaseException | None = None
+) -> Sampling:
+    """Arrange rounds by workload.
+
+    Args:
+        rounds: One at least.
+        parts: The parts of each workload.
+        pace: At which they were measured.
+        ended: What ended it before its time.
+    """
     samples = tuple(
-        gather([blocks[index] for blocks in rounds], workload.parts, start, paced=pace.fps is not None)
-        for index, workload in enumerate(workloads)
+        gather([each.blocks[index] for each in rounds], names, rounds[0].origin, paced=pace.fps is not None)
+        for index, names in enumerate(parts)
     )
-    runs = (SETTLING_CALLS + calls) * pace.streams
-    energy = tuple(np.asarray(joules).T / runs) if meter else None
-    return Sampling(samples, tuple(float(each) for each in np.sum(spans, axis=0)), energy, ended)
+    runs = SETTLING_CALLS * pace.streams + samples[0].frames.shape[1]
+    joules = [each.joules for each in rounds if each.joules is not None]
+    return Sampling(
+        samples,
+        tuple(float(each) for each in np.sum([each.seconds for each in rounds], axis=0)),
+        tuple(np.asarray(joules).T / runs) if joules else None,
+        ended,
+    )
 
 
 def _block(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -103,6 +105,22 @@ def memory_notes(profile: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 "energy ",
                 f"{row['model']}: {row['energy']['joules_per_frame']:.3g} J a frame ({row['energy']['source']})",
             )
+
+
+def estimates_text(estimates: Sequence[Mapping[str, Any]]) -> str:
+    """Return what targets that are not here would take, one a line, as text."""
+    table = new_table("Other targets in ms, estimated: from what engines reach at best to what they reach at worst", 2)
+    _columns(table, "engine", "fp", "int8", "speed-up", "int8 pays")
+    for each in estimates:
+        ranges = (_pair(each["fp_ms"]), _pair(each["int8_ms"]), _pair(each["speedup"]))
+        table.add_row(each["target"], each["engine"], *ranges, str(each["int8_pays"]))
+    stream = io.StringIO()
+    Console(file=stream, width=100, highlight=False, emoji=False).print(table)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+
+
+def _pair(figures: Sequence[float] | None) -> str:
+    return f"{figures[0]:.3g}..{figures[1]:.3g}" if figures else ABSENT
 
 
 def _growth(memory: Mapping[str, Any] | None) -> str:

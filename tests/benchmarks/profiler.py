@@ -34,8 +34,8 @@ from edgekit.runtime.preprocessing import Preprocessor
 from edgekit.runtime.session import Session, heads_of
 from edgekit.tasks import task_for
 
-TURNS = 5
-SECONDS = 2.0
+TURNS = 8
+SECONDS = 1.0
 NOTHING_CALLS = 20_000
 
 
@@ -98,7 +98,9 @@ def against_benchmark_app(path: Path) -> dict[str, Any]:
     return {
         "edgekit_ms": float(np.median(ours)),
         "other_ms": float(np.median(theirs)),
-        "ratio": float(np.median(ours) / np.median(theirs)),
+        "ratio": float(np.median(np.divide(ours, theirs))),
+        # What else the machine does only ever adds time: the least of the turns' medians has least of it.
+        "least_ratio": min(ours) / min(theirs),
         "turns": [list(pair) for pair in zip(ours, theirs, strict=True)],
     }
 
