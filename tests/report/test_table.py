@@ -17,6 +17,7 @@ from edgekit.profiling.result import Conditions, Method, Model, Profile, Row, Su
 from edgekit.profiling.samples import Samples
 from edgekit.profiling.schedule import Budget, WarmUp
 from edgekit.report import table
+from edgekit.report.table_parts import estimates_text
 
 MACHINE = Machine(
     cpu="Some CPU 9B45",
@@ -187,6 +188,15 @@ def test_misses_layers_and_findings_are_told_where_there_are_any() -> None:
 
 def test_a_partial_profile_says_so_first() -> None:
     assert profile_text(profiled() | {"partial": "KeyboardInterrupt"}).splitlines()[0].startswith("PARTIAL")
+
+
+def test_estimates_are_ranges_and_labelled_as_such() -> None:
+    known = {"fp_ms": [1.234, 5.0], "int8_ms": [0.5, 2.0], "speedup": [1.5, 2.5], "int8_pays": "yes"}
+    unknown = {"fp_ms": None, "int8_ms": None, "speedup": None, "int8_pays": "unknown"}
+    page = estimates_text([{"target": name, "engine": "qnn"} | each for name, each in (("a", known), ("b", unknown))])
+    assert "estimated" in page.splitlines()[0]
+    assert re.search(r"^a\s+qnn\s+1.23..5\s+0.5..2\s+1.5..2.5\s+yes$", page, re.MULTILINE)
+    assert re.search(r"^b\s+qnn\s+-\s+-\s+-\s+unknown$", page, re.MULTILINE)
 
 
 def test_color_is_only_there_when_asked_for() -> None:
