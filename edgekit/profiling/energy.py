@@ -102,7 +102,8 @@ class Tegrastats:
         self._process = subprocess.Popen([command, "--interval", "100"], stdout=subprocess.PIPE, text=True)
         self._watts = 0.0
         self._first = threading.Event()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         self._first.wait(2.0)
         self._meter = PowerMeter(self.source, lambda: self._watts)
 
@@ -119,6 +120,9 @@ class Tegrastats:
         """End tegrastats."""
         self._process.terminate()
         self._process.wait()
+        self._reader.join()
+        if self._process.stdout:
+            self._process.stdout.close()
 
 
 def find_meter(root: Path = Path("/")) -> tuple[Meter | None, str]:

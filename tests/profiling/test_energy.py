@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
-from edgekit.profiling.energy import PowerMeter, board_watts, find_meter, parse_tegrastats
+from edgekit.profiling.energy import PowerMeter, Tegrastats, board_watts, find_meter, parse_tegrastats
 
 ORIN_NANO = (
     "11-25-2026 10:00:00 RAM 2448/7620MB (lfb 3x4MB) SWAP 0/3810MB (cached 0MB) CPU [1%@729,0%@729,off,off,off,off] "
@@ -91,3 +92,18 @@ def test_without_a_meter_the_reason_is_told(tmp_path: Path) -> None:
     meter, reason = find_meter(tmp_path)
     assert meter is None
     assert "only root" in reason
+
+
+def test_tegrastats_is_read_while_it_runs(tmp_path: Path) -> None:
+    command = tmp_path / "tegrastats"
+    command.write_text(f"#!/bin/sh\nwhile echo '{ORIN_NANO}'; do sleep 0.05; done\n")
+    command.chmod(0o755)
+    meter = Tegrastats(str(command))
+    try:
+        start = time.monotonic()
+        before = meter.joules()
+        time.sleep(0.2)
+        used = meter.joules() - before
+        assert used == pytest.approx(4.949 * (time.monotonic() - start), rel=0.5)
+    finally:
+        meter.close()
