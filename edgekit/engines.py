@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from edgekit.errors import TargetError
 from edgekit.targets import cpu_flags
+
+OPTIMIZED_MODEL = "optimized.onnx"
 
 _FATAL_ONLY = 4
 
@@ -36,15 +39,28 @@ def import_onnxruntime() -> ModuleType:
         ) from error
 
 
-def new_session(ort: ModuleType, model: bytes, threads: int) -> Any:
+def new_session(ort: ModuleType, model: bytes, threads: int, trace: Path | None = None) -> Any:
     """Return a session that gives the same, exact results on every CPU; 0 threads leave the number to the engine.
+
+    Args:
+        ort: ONNX Runtime.
+        model: An ONNX model.
+        threads: How many threads compute.
+        trace: A folder where the session leaves its optimized graph, `OPTIMIZED_MODEL`, and the profile of its runs;
+            such a session also knows which execution provider has which node.
 
     Raises:
         Exception: ONNX Runtime does not accept the model; its exceptions share no other base.
     """
+    options = _session_options(ort, threads)
+    if trace is not None:
+        options.optimized_model_filepath = str(trace / OPTIMIZED_MODEL)
+        options.enable_profiling = True
+        options.profile_file_prefix = str(trace / "profile")
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return ort.InferenceSession(
         model,
-        _session_options(ort, threads),
+        options,
         providers=["CPUExecutionProvider"],
         disabled_optimizers=_INEXACT_OPTIMIZERS,
     )

@@ -12,7 +12,7 @@ from edgekit.errors import ArtifactError, ModelError, TargetError, UsageError
 from edgekit.targets import Target
 
 _SCHEMA_VERSION = 1
-_UNPACK = "unzip -p BUNDLE.edge engine/model.onnx > model.onnx"
+_UNPACK = "unzip -p BUNDLE.edge engine/{name} > {name}"
 
 
 def checked_model(model: bytes) -> Any:
@@ -43,8 +43,23 @@ def checked_model(model: bytes) -> Any:
     return parsed
 
 
-def build_on_device(engine: str, model: bytes, target: Target, must_match: Sequence[str]) -> Build:
+def build_on_device(
+    engine: str,
+    model: bytes,
+    target: Target,
+    must_match: Sequence[str],
+    converted: Mapping[str, bytes] | None = None,
+    **details: Any,
+) -> Build:
     """Return the model and `build.json`, which says how the engine is built from it on the board.
+
+    Args:
+        engine: Its name.
+        model: The ONNX model.
+        target: The board.
+        must_match: What has to be as it was here, one sentence each.
+        converted: The model in the engine's own format, which then takes the ONNX model's place; its main file first.
+        details: What else the recipe has to say.
 
     Raises:
         UsageError: The target does not say with which command.
@@ -54,6 +69,8 @@ def build_on_device(engine: str, model: bytes, target: Target, must_match: Seque
             problem=f"The target '{target.name}' does not say how its engine is built on the device.",
             fix="Set build_note in the target's file to the command that builds the engine from model.onnx.",
         )
+    members = dict(converted or {"model.onnx": model})
+    main = next(iter(members))
     record = {
         "schema_version": _SCHEMA_VERSION,
         "engine": engine,
@@ -61,12 +78,14 @@ def build_on_device(engine: str, model: bytes, target: Target, must_match: Seque
         "soc": target.device.soc,
         "software": target.device.software,
         "options": dict(target.options),
-        "model": "model.onnx",
-        "model_sha256": _digest(model),
-        "commands": [_UNPACK, target.build_note.strip()],
+        "model": main,
+        "model_sha256": _digest(members[main]),
+        "sha256": {name: _digest(data) for name, data in members.items()},
+        "commands": [*(_UNPACK.format(name=name) for name in members), target.build_note.strip()],
         "must_match": list(must_match),
+        **details,
     }
-    return Build({"model.onnx": model, "build.json": json.dumps(record, indent=2, sort_keys=True).encode()})
+    return Build({**members, "build.json": json.dumps(record, indent=2, sort_keys=True).encode()})
 
 
 def refusal_to_run(engine: str, members: Mapping[str, bytes], here: str) -> TargetError:
@@ -80,7 +99,7 @@ def refusal_to_run(engine: str, members: Mapping[str, bytes], here: str) -> Targ
     Raises:
         ArtifactError: The members are damaged, or not those of this engine.
     """
-    record = _record(engine, members)
+    record = recipe_of(engine, members)
     where = " with ".join(part for part in (record["soc"], record["software"]) if part)
     return TargetError(
         problem=f"The {engine} engine of this bundle is built on the device ({where}) and cannot run here.",
@@ -89,10 +108,16 @@ def refusal_to_run(engine: str, members: Mapping[str, bytes], here: str) -> Targ
     )
 
 
-def _record(engine: str, members: Mapping[str, bytes]) -> dict[str, Any]:
+def recipe_of(engine: str, members: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return what `build.json` says.
+
+    Raises:
+        ArtifactError: The members are damaged, or not those of this engine.
+    """
     try:
         record = json.loads(members["build.json"])
-        fits = record["engine"] == engine and record["model_sha256"] == _digest(members["model.onnx"])
+        files = {name: _digest(data) for name, data in members.items() if name != "build.json"}
+        fits = record["engine"] == engine and record["sha256"] == files
     except (KeyError, TypeError, ValueError):
         fits = False
     if not fits:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.backends.base import Availability, Build, Layer, Tensors, TimedLayer
+from edgekit.backends.onnxruntime_layers import layers_of, timed_layers
 from edgekit.backends.signature import TensorSpec, check_inputs, check_options, only_model
 from edgekit.engines import import_onnxruntime, new_session
-from edgekit.errors import ArtifactError, EdgekitError, ModelError, UsageError
+from edgekit.errors import ArtifactError, EdgekitError, ModelError, TargetError, UsageError
 from edgekit.progress import Progress, silent
 from edgekit.targets import Target
 
@@ -39,8 +40,10 @@ class OnnxRuntimeBackend:
             ModelError: It does not accept the model.
             TargetError: It is not installed.
         """
-        _Session(model, target.options, threads=1, error=ModelError).close()
-        return Build({"model.onnx": model})
+        session = _Session(model, target.options, threads=1, error=ModelError)
+        layers = session.layers()
+        session.close()
+        return Build({"model.onnx": model}, layers)
 
     def load(self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -> _Session:
         """Load the model.
@@ -55,8 +58,17 @@ class OnnxRuntimeBackend:
     def time_layers(
         self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int, inputs: Tensors, runs: int
     ) -> tuple[TimedLayer, ...]:
-        """Return nothing: ONNX Runtime was not asked."""
-        return ()
+        """Return the median time of every node of the optimized graph, from ONNX Runtime's profiler.
+
+        Raises:
+            TargetError: ONNX Runtime is not installed.
+            ArtifactError: The members are damaged or foreign.
+            UsageError: An option is not known, or the inputs are not the model's.
+        """
+        session = self.load(members, options, threads)
+        check_inputs(session.inputs, inputs)
+        session.close()
+        return timed_layers(import_onnxruntime(), only_model(members, "ONNX Runtime"), threads, inputs, runs)
 
 
 class _Session:
@@ -74,6 +86,9 @@ class _Session:
                 found=str(refusal),
                 fix="Compile again; if it still refuses, check the model with `edgekit inspect`.",
             ) from refusal
+        _require_cpu(self._session.get_providers())
+        # ONNX Runtime's session keeps these bytes too.
+        self._model, self._threads = model, threads
         self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
@@ -85,17 +100,37 @@ class _Session:
             UsageError: The inputs are not the model's, or the engine is closed.
         """
         if self._session is None:
-            raise UsageError(problem="The model is closed and cannot run.", fix="Load it again.")
+            raise _closed()
         check_inputs(self.inputs, inputs)
         return dict(zip(self._names, self._session.run(self._names, dict(inputs)), strict=True))
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return nothing: ONNX Runtime was not asked."""
-        return ()
+        """Return the nodes of the optimized graph; Q/DQ pairs that were fused into an 8-bit node are among its nodes.
+
+        Raises:
+            UsageError: The engine is closed.
+        """
+        if self._session is None:
+            raise _closed()
+        return layers_of(import_onnxruntime(), self._model, self._threads)
 
     def close(self) -> None:
         """Free the model."""
         self._session = None
+
+
+def _closed() -> UsageError:
+    return UsageError(problem="The model is closed and cannot run.", fix="Load it again.")
+
+
+def _require_cpu(providers: Sequence[str]) -> None:
+    """Refuse a session that another execution provider has taken a part of."""
+    if list(providers) != ["CPUExecutionProvider"]:
+        raise TargetError(
+            problem="ONNX Runtime does not run the model on the CPU alone.",
+            found=f"execution providers {', '.join(providers)}",
+            fix="Install the package onnxruntime, and no other build of it beside it.",
+        )
 
 
 def _spec(value: Any) -> TensorSpec:

@@ -2,56 +2,45 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import importlib.util
-import sys
+import json
+import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from threading import Lock
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.backends.attribution import OnnxNodes, onnx_nodes
 from edgekit.backends.base import Availability, Build, Layer, Tensors, TimedLayer
-from edgekit.backends.signature import TensorSpec, check_inputs, check_options, only_model
-from edgekit.errors import ArtifactError, EdgekitError, ModelError, TargetError, UsageError
+from edgekit.backends.deferred import build_on_device, recipe_of
+from edgekit.backends.openvino_build import BLOB, IR, RECORD, WEIGHTS, blob_record
+from edgekit.backends.openvino_core import compiled, import_openvino, read, reason, require_as_asked
+from edgekit.backends.openvino_layers import layers_of, timed_layers
+from edgekit.backends.openvino_options import Settings, settings
+from edgekit.backends.signature import TensorSpec, check_inputs, only_model
+from edgekit.errors import ArtifactError, HostMismatchWarning, UsageError
+from edgekit.isolation import call_isolated
 from edgekit.progress import Progress, silent
-from edgekit.targets import Target
+from edgekit.targets import Target, load_target
 
-_OPTIONS = ("device", "precision")
-_PRECISIONS = ("f32", "bf16", "f16")
+BUILD_TIMEOUT_S = 1800.0
+"""For OpenVINO's compiler: the largest of four lane networks took it under one second."""
 
-
-def import_openvino() -> ModuleType:
-    """Import OpenVINO without its usage telemetry.
-
-    `import openvino` alone reports to its maker and keeps a client id under ~/intel. It does neither where the package
-    `openvino_telemetry` is missing, and so that package is hidden from it.
-
-    Raises:
-        TargetError: It is not installed, or does not load.
-    """
-    hidden = "openvino_telemetry" not in sys.modules
-    if hidden:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    try:
-        return importlib.import_module("openvino")
-    except ImportError as error:
-        raise TargetError(
-            problem="OpenVINO is not installed.", found=str(error), fix="pip install 'edgekit[openvino]'"
-        ) from error
-    finally:
-        if hidden:
-            del sys.modules["openvino_telemetry"]
+_BUILDER = "edgekit.backends.openvino_build"
 
 
 class OpenVinoBackend:
-    """Loads the Q/DQ model itself; OpenVINO compiles it for the device that it finds.
+    """Compiles the Q/DQ model: for a CPU here, for a GPU or NPU where it is.
 
-    Options: `device` (CPU, GPU, NPU) and `precision`, that of what is not quantized (f32, bf16, f16). The precision
-    is always said outright: left open, OpenVINO runs a float model in bf16 on CPUs that have it, without a word.
+    A bundle for a CPU holds the model, and the compiled model beside it where the target stands for this CPU. That is
+    used by the same OpenVINO on the same instruction sets only; elsewhere the model is compiled when it is loaded.
+    A bundle for a GPU or NPU holds OpenVINO's IR, which is compiled when it is loaded on the device.
+
+    Options are those of `openvino_options.settings`.
     """
 
     name = "openvino"
@@ -63,51 +52,84 @@ class OpenVinoBackend:
         return Availability(importlib.metadata.version("openvino"))
 
     def build(self, model: bytes, target: Target, progress: Progress = silent) -> Build:
-        """Return the model, once OpenVINO has accepted it: compiled where the device is the CPU, else only read.
+        """Compile the model in a process of its own, or write its IR where it is built on the device.
 
         Raises:
-            ModelError: It does not accept the model.
-            TargetError: It is not installed.
+            ModelError: OpenVINO does not accept the model.
+            TargetError: OpenVINO is not installed, or computes in another precision than asked for.
+            UsageError: An option is not known.
         """
-        options = dict(target.options)
-        if target.builds == "here":
-            _CompiledModel(model, options, threads=1, error=ModelError).close()
-        else:
-            _read(import_openvino().Core(), model, ModelError)
-        return Build({"model.onnx": model})
+        asked = settings(target.options)
+        if target.builds == "on-device":
+            return _write_ir(model, target, asked)
+        done = call_isolated(
+            f"{_BUILDER}:compile_here",
+            {"options": dict(target.options), "keep": _stands_for_this_cpu(target)},
+            {"model.onnx": model},
+            what="OpenVINO compiles the model",
+            timeout_s=BUILD_TIMEOUT_S,
+        )
+        layers = tuple(Layer(**{**one, "nodes": tuple(one["nodes"])}) for one in done.result)
+        return Build(
+            {"model.onnx": model, **done.files},
+            layers,
+            log=done.log,
+            seconds=done.seconds,
+            peak_bytes=done.peak_bytes,
+        )
 
     def load(self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -> _CompiledModel:
-        """Compile the model for the device.
+        """Load the compiled model where it fits this machine, else compile the model for the device.
 
         Raises:
-            TargetError: OpenVINO is not installed, or the device is not here.
+            TargetError: OpenVINO is not installed, the device is not here or computes in another precision.
             ArtifactError: The members are damaged or foreign.
             UsageError: An option is not known.
         """
-        return _CompiledModel(only_model(members, "OpenVINO"), options, threads, error=ArtifactError)
+        asked = settings(options, threads)
+        model, weights = _source(members)
+        core = import_openvino().Core()
+        if RECORD in members and BLOB in members:
+            made, why_not = _imported(core, members, model, asked)
+            if made is not None:
+                return _CompiledModel(made, model)
+            warnings.warn(
+                f"The compiled model of this bundle does not fit this machine and is not used: {why_not}. The model "
+                "beside it is compiled instead, which gives the same results within rounding and takes longer to load.",
+                HostMismatchWarning,
+                stacklevel=2,
+            )
+        network = read(core, model, weights, ArtifactError)
+        return _CompiledModel(compiled(core, network, asked, ArtifactError), b"" if weights else model)
 
     def time_layers(
         self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int, inputs: Tensors, runs: int
     ) -> tuple[TimedLayer, ...]:
-        """Return nothing: OpenVINO was not asked."""
-        return ()
+        """Compile the model with OpenVINO's profiler and return the median time of every kernel.
+
+        Raises:
+            TargetError: As for `load`.
+            ArtifactError: The members are damaged or foreign.
+            UsageError: An option is not known, or the inputs are not the model's.
+        """
+        asked = settings(options, threads)
+        model, weights = _source(members)
+        core = import_openvino().Core()
+        network = read(core, model, weights, ArtifactError)
+        made = compiled(core, network, asked, ArtifactError, profile=True)
+        nodes = None if weights else onnx_nodes(model)
+        return timed_layers(layers_of(made, nodes), _CompiledModel(made, model).profiles(inputs, runs))
 
 
 class _CompiledModel:
     """A model in OpenVINO; threads that run it at once wait for each other."""
 
-    def __init__(self, model: bytes, options: Mapping[str, Any], threads: int, error: type[EdgekitError]) -> None:
-        device, settings = _settings(options, threads)
-        core = import_openvino().Core()
-        network = _read(core, model, error)
-        _require_device(core, device)
-        try:
-            compiled = core.compile_model(network, device, settings)
-        except RuntimeError as refusal:
-            raise _refused(refusal, error) from refusal
-        self.inputs = tuple(_spec(node.friendly_name, node.output(0)) for node in network.get_parameters())
-        self.outputs = tuple(_spec(_output_name(node), node.output(0)) for node in network.get_results())
-        self._request: Any = compiled.create_infer_request()
+    def __init__(self, made: Any, model: bytes) -> None:
+        self.inputs = tuple(_spec(port) for port in made.inputs)
+        self.outputs = tuple(_spec(port) for port in made.outputs)
+        self._made: Any = made
+        self._model = model
+        self._request: Any = made.create_infer_request()
         self._lock = Lock()
 
     def run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
@@ -119,69 +141,104 @@ class _CompiledModel:
         check_inputs(self.inputs, inputs)
         with self._lock:
             if self._request is None:
-                raise UsageError(problem="The model is closed and cannot run.", fix="Load it again.")
+                raise _closed()
             values = self._request.infer([inputs[spec.name] for spec in self.inputs], share_outputs=False)
             return {spec.name: values[index] for index, spec in enumerate(self.outputs)}
 
+    def profiles(self, inputs: Tensors, runs: int) -> list[Any]:
+        """Return OpenVINO's profile of each run, after one that does not count."""
+        self.run(inputs)
+        found = []
+        for _ in range(runs):
+            self.run(inputs)
+            found.append(self._request.profiling_info)
+        return found
+
     def layers(self) -> tuple[Layer, ...]:
-        """Return nothing: OpenVINO was not asked."""
-        return ()
+        """Return the kernels in the order that they run.
+
+        Raises:
+            UsageError: The engine is closed.
+        """
+        with self._lock:
+            if self._made is None:
+                raise _closed()
+            return layers_of(self._made, self._nodes())
 
     def close(self) -> None:
         """Free the model."""
         with self._lock:
-            self._request = None
+            self._request = self._made = None
+
+    def _nodes(self) -> OnnxNodes | None:
+        return onnx_nodes(self._model) if self._model else None
 
 
-def _settings(options: Mapping[str, Any], threads: int) -> tuple[str, dict[str, Any]]:
-    check_options("OpenVINO", options, _OPTIONS)
-    device, precision = str(options.get("device", "CPU")), options.get("precision", "f32")
-    if precision not in _PRECISIONS:
-        raise UsageError(
-            problem=f"OpenVINO cannot be told the precision '{precision}'.",
-            found=f"Known: {', '.join(_PRECISIONS)}.",
-            fix="Correct options.precision in the target's file.",
-        )
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-    if device == "CPU":
-        settings["NUM_STREAMS"] = 1
-        if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
-    return device, settings
-
-
-def _read(core: Any, model: bytes, error: type[EdgekitError]) -> Any:
-    try:
-        return core.read_model(model)
-    except RuntimeError as refusal:
-        raise _refused(refusal, error) from refusal
-
-
-def _refused(refusal: RuntimeError, error: type[EdgekitError]) -> EdgekitError:
-    # The first lines name OpenVINO's own source files; what is wrong comes behind them.
-    lines = [line for line in str(refusal).splitlines() if line.strip() and not line.startswith("Exception from")]
-    return error(
-        problem="OpenVINO does not accept the model.",
-        found=" ".join(lines) or str(refusal),
-        fix="Compile again; if it still refuses, check the model with `edgekit inspect`.",
+def _write_ir(model: bytes, target: Target, asked: Settings) -> Build:
+    done = call_isolated(
+        f"{_BUILDER}:write_ir",
+        {},
+        {"model.onnx": model},
+        what="OpenVINO writes the model",
+        timeout_s=BUILD_TIMEOUT_S,
     )
+    must_match = (
+        f"OpenVINO {done.result} wrote the IR: a device needs that version or a later one",
+        "the device's own compiler and driver make the engine: its results are checked there, with edgekit verify",
+        "the SHA-256 of model.xml and model.bin are those under sha256",
+    )
+    converted = {name: done.files[name] for name in (IR, WEIGHTS)}
+    built = build_on_device(
+        OpenVinoBackend.name,
+        model,
+        target,
+        must_match,
+        converted,
+        settings={"device": asked.device, **asked.properties},
+    )
+    return replace(built, log=done.log, seconds=done.seconds, peak_bytes=done.peak_bytes)
 
 
-def _require_device(core: Any, device: str) -> None:
-    here = core.available_devices
-    if not any(name.partition(".")[0] == device for name in here):
-        raise TargetError(
-            problem=f"OpenVINO finds no {device} on this machine.",
-            found=f"Devices: {', '.join(here) or 'none'}.",
-            fix=f"Run it on the machine that has the {device}, with its driver installed, or compile for a CPU target.",
-        )
+def _stands_for_this_cpu(target: Target) -> bool:
+    """Whether compiling here is compiling for the target: what is compiled fits one kind of CPU only."""
+    return target.device.arch == "x86_64" and target.device.isa == load_target("host").device.isa
 
 
-def _output_name(node: Any) -> str:
-    """Return the model's own name of an output: a tensor may have several names, its result node has that one."""
-    return str(node.friendly_name).removesuffix("/sink_port_0")
+def _source(members: Mapping[str, bytes]) -> tuple[bytes, bytes]:
+    """Return the ONNX model and no weights, or an IR and its weights."""
+    if IR in members:
+        recipe_of(OpenVinoBackend.name, members)
+        return members[IR], members[WEIGHTS]
+    return only_model({name: data for name, data in members.items() if name not in (BLOB, RECORD)}, "OpenVINO"), b""
 
 
-def _spec(name: str, port: Any) -> TensorSpec:
+def _imported(core: Any, members: Mapping[str, bytes], model: bytes, asked: Settings) -> tuple[Any, str]:
+    """Return the compiled model, or none and why it does not fit."""
+    try:
+        record = json.loads(members[RECORD])
+        needed = str(record["runs_on"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(
+            problem=f"{RECORD} of the bundle is damaged.", found=str(error), fix="Compile again."
+        ) from error
+    here = blob_record(import_openvino(), model, asked, needed)
+    if differing := [name for name, value in here.items() if record.get(name) != value]:
+        name = differing[0]
+        return None, f"its {name} is {record.get(name)}, here {here[name]}"
+    try:
+        made = core.import_model(members[BLOB], asked.device, asked.properties)
+    except RuntimeError as refusal:
+        return None, reason(refusal)
+    require_as_asked(made, asked)
+    return made, ""
+
+
+def _closed() -> UsageError:
+    return UsageError(problem="The model is closed and cannot run.", fix="Load it again.")
+
+
+def _spec(port: Any) -> TensorSpec:
+    # A tensor may have several names; the parameter's or result's node has the model's own.
+    name = str(port.node.friendly_name).removesuffix("/sink_port_0")
     shape = tuple(None if size.is_dynamic else size.get_length() for size in port.get_partial_shape())
     return TensorSpec(name, shape, np.dtype(port.get_element_type().to_dtype()))

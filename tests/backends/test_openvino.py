@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from edgekit.backends.openvino import OpenVinoBackend, import_openvino
+from edgekit.backends.openvino import OpenVinoBackend
+from edgekit.backends.openvino_core import import_openvino
 from edgekit.errors import ModelError, TargetError, UsageError
 from edgekit.targets import cpu_flags, load_target
 from tests.backends import models
