@@ -70,6 +70,14 @@ class LayerRecord(Strict):
     nodes: tuple[str, ...]
 
 
+class PrecisionRecord(Strict):
+    """What the engine computes in one precision, as `edgekit.backends.precision.PrecisionShare` has it."""
+
+    precision: str
+    kernels: int
+    macs: float = Field(description="share of the model's multiply-accumulates, 0 to 1")
+
+
 class EngineRecord(Strict):
     """The engine that the bundle was compiled for."""
 
@@ -81,6 +89,9 @@ class EngineRecord(Strict):
     reproducible: bool = Field(default=True, description="whether compiling again gives the same bytes")
     layers: tuple[LayerRecord, ...] = Field(
         default=(), description="what the engine computes in which precision; empty where it does not tell"
+    )
+    precisions: tuple[PrecisionRecord, ...] = Field(
+        default=(), description="how much of the work runs in which precision; empty where the engine does not tell"
     )
 
 

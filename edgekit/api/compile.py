@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from edgekit import __version__
 from edgekit.api.evidence import Outputs, gather_evidence
 from edgekit.backends import Backend, Build, backend_for
+from edgekit.backends.precision import PrecisionShare, precision_shares, require_precision
 from edgekit.bundle import (
     ENGINE_FOLDER,
     REFERENCE,
@@ -22,6 +24,7 @@ from edgekit.bundle import (
     Input,
     LayerRecord,
     Manifest,
+    PrecisionRecord,
     Provenance,
     SceneLimits,
     Tensor,
@@ -32,10 +35,11 @@ from edgekit.bundle import (
 from edgekit.calibration import artifact
 from edgekit.calibration.artifact import Calibration, GoldenInput
 from edgekit.calibration.requantize import requantize
-from edgekit.errors import ArtifactError, UsageError
+from edgekit.errors import ArtifactError, HostMismatchWarning, ModelError, UsageError
+from edgekit.graph.cost import node_costs
 from edgekit.output import new_file
 from edgekit.progress import Progress, silent
-from edgekit.targets import Target, load_target
+from edgekit.targets import Target, cpu_flags, load_target
 
 # The same engine gave the same values with any thread count and on any instruction set whose 8-bit products are exact.
 # Kept from using VNNI, so that they saturate, OpenVINO's outputs moved by 13 to 48 % of their range on three
@@ -71,13 +75,14 @@ def compile(
     Raises:
         UsageError: There is no such target, or the calibration simulates fewer bits than any target runs.
         ArtifactError: The calibration is damaged, or does not serve the target.
-        TargetError: The engine is not installed.
+        TargetError: The engine is not installed, or computes in another precision than the target asks for.
         ModelError: The engine does not accept the model, or miscomputes it.
         OutputError: The bundle exists, or cannot be written.
     """
     opened = calibration if isinstance(calibration, Calibration) else Calibration.open(calibration)
     board = opened.target if target is None else load_target(target)
     _require_runnable(opened)
+    _warn_of_missing_isa(board)
     with new_file(out, overwrite) as draft:
         progress("compile", 0, 3)
         model, scales = _quantized(opened, board)
@@ -102,6 +107,19 @@ def _require_runnable(calibration: Calibration) -> None:
         )
 
 
+def _warn_of_missing_isa(board: Target) -> None:
+    """Say what cannot be done here for a target whose instruction sets this CPU lacks."""
+    missing = [flag for flag in board.device.isa if flag not in cpu_flags()]
+    if board.builds == "here" and missing and board.device.arch == load_target("host").device.arch:
+        warnings.warn(
+            f"{board.name} has {', '.join(missing)}, which this CPU lacks. The model is compiled and held against ONNX "
+            "Runtime here on the instruction sets that this CPU has; the kernels that run on the target were not run, "
+            "and no engine compiled for this CPU goes into the bundle. Run `edgekit verify` on the target.",
+            HostMismatchWarning,
+            stacklevel=3,
+        )
+
+
 def _quantized(calibration: Calibration, board: Target) -> tuple[bytes, bytes]:
     """Return the Q/DQ model and scales.json: as calibrated, or placed anew where the target has other rules."""
     if board.scheme == calibration.target.scheme:
@@ -121,6 +139,8 @@ def _content(
     golden, reference = calibration.golden(), _read(calibration.fp_model)
     if not golden:
         raise ArtifactError(problem=f"{calibration.folder} holds no golden inputs.", fix="Calibrate again.")
+    shares = _precisions(calibration, built)
+    require_precision(backend.name, board, shares)
     evidence = gather_evidence(calibration, board, backend, model, built.members, reference)
     members = {
         **{ENGINE_FOLDER + name: data for name, data in built.members.items()},
@@ -145,6 +165,7 @@ def _content(
             members=tuple(sorted(built.members)),
             reproducible=built.reproducible,
             layers=tuple(LayerRecord.model_validate(asdict(layer)) for layer in built.layers),
+            precisions=tuple(PrecisionRecord.model_validate(asdict(share)) for share in shares),
         ),
         golden=Golden(
             engine=evidence.engine,
@@ -161,6 +182,19 @@ def _content(
         ),
     )
     return manifest, members
+
+
+def _precisions(calibration: Calibration, built: Build) -> tuple[PrecisionShare, ...]:
+    import onnx
+
+    try:
+        costs = node_costs(onnx.load(calibration.fp_model))
+    # DecodeError, which damaged bytes raise, is protobuf's own and derives from nothing but Exception.
+    except Exception as error:
+        raise ModelError(
+            problem=f"{calibration.fp_model} cannot be read.", found=str(error), fix="Calibrate again."
+        ) from error
+    return precision_shares(built.layers, {cost.name: cost.macs for cost in costs})
 
 
 def _input(name: str, calibration: Calibration) -> Input:

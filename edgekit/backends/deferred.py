@@ -58,7 +58,7 @@ def build_on_device(
         model: The ONNX model.
         target: The board.
         must_match: What has to be as it was here, one sentence each.
-        converted: The model in the engine's own format, which then takes the ONNX model's place; its main file first.
+        converted: The model in the engine's own format, which the engine is then built from; its main file first.
         details: What else the recipe has to say.
 
     Raises:
@@ -69,8 +69,9 @@ def build_on_device(
             problem=f"The target '{target.name}' does not say how its engine is built on the device.",
             fix="Set build_note in the target's file to the command that builds the engine from model.onnx.",
         )
-    members = dict(converted or {"model.onnx": model})
-    main = next(iter(members))
+    sources = dict(converted or {"model.onnx": model})
+    members = {**sources, "model.onnx": model}
+    main = next(iter(sources))
     record = {
         "schema_version": _SCHEMA_VERSION,
         "engine": engine,
@@ -81,7 +82,7 @@ def build_on_device(
         "model": main,
         "model_sha256": _digest(members[main]),
         "sha256": {name: _digest(data) for name, data in members.items()},
-        "commands": [*(_UNPACK.format(name=name) for name in members), target.build_note.strip()],
+        "commands": [*(_UNPACK.format(name=name) for name in sources), target.build_note.strip()],
         "must_match": list(must_match),
         **details,
     }

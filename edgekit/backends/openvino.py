@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.backends.attribution import OnnxNodes, onnx_nodes
+from edgekit.backends.attribution import onnx_nodes
 from edgekit.backends.base import Availability, Build, Layer, Tensors, TimedLayer
 from edgekit.backends.deferred import build_on_device, recipe_of
 from edgekit.backends.openvino_build import BLOB, IR, RECORD, WEIGHTS, blob_record
@@ -38,7 +38,7 @@ class OpenVinoBackend:
 
     A bundle for a CPU holds the model, and the compiled model beside it where the target stands for this CPU. That is
     used by the same OpenVINO on the same instruction sets only; elsewhere the model is compiled when it is loaded.
-    A bundle for a GPU or NPU holds OpenVINO's IR, which is compiled when it is loaded on the device.
+    A bundle for a GPU or NPU holds OpenVINO's IR beside the model, and it is compiled when it is loaded on the device.
 
     Options are those of `openvino_options.settings`.
     """
@@ -87,8 +87,7 @@ class OpenVinoBackend:
             UsageError: An option is not known.
         """
         asked = settings(options, threads)
-        model, weights = _source(members)
-        core = import_openvino().Core()
+        model, core = _checked_model(members), import_openvino().Core()
         if RECORD in members and BLOB in members:
             made, why_not = _imported(core, members, model, asked)
             if made is not None:
@@ -99,8 +98,7 @@ class OpenVinoBackend:
                 HostMismatchWarning,
                 stacklevel=2,
             )
-        network = read(core, model, weights, ArtifactError)
-        return _CompiledModel(compiled(core, network, asked, ArtifactError), b"" if weights else model)
+        return _CompiledModel(compiled(core, _network(core, members), asked, ArtifactError), model)
 
     def time_layers(
         self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int, inputs: Tensors, runs: int
@@ -113,12 +111,9 @@ class OpenVinoBackend:
             UsageError: An option is not known, or the inputs are not the model's.
         """
         asked = settings(options, threads)
-        model, weights = _source(members)
-        core = import_openvino().Core()
-        network = read(core, model, weights, ArtifactError)
-        made = compiled(core, network, asked, ArtifactError, profile=True)
-        nodes = None if weights else onnx_nodes(model)
-        return timed_layers(layers_of(made, nodes), _CompiledModel(made, model).profiles(inputs, runs))
+        model, core = _checked_model(members), import_openvino().Core()
+        engine = _CompiledModel(compiled(core, _network(core, members), asked, ArtifactError, profile=True), model)
+        return timed_layers(engine.layers(), engine.profiles(inputs, runs))
 
 
 class _CompiledModel:
@@ -163,15 +158,12 @@ class _CompiledModel:
         with self._lock:
             if self._made is None:
                 raise _closed()
-            return layers_of(self._made, self._nodes())
+            return layers_of(self._made, onnx_nodes(self._model))
 
     def close(self) -> None:
         """Free the model."""
         with self._lock:
             self._request = self._made = None
-
-    def _nodes(self) -> OnnxNodes | None:
-        return onnx_nodes(self._model) if self._model else None
 
 
 def _write_ir(model: bytes, target: Target, asked: Settings) -> Build:
@@ -204,24 +196,37 @@ def _stands_for_this_cpu(target: Target) -> bool:
     return target.device.arch == "x86_64" and target.device.isa == load_target("host").device.isa
 
 
-def _source(members: Mapping[str, bytes]) -> tuple[bytes, bytes]:
-    """Return the ONNX model and no weights, or an IR and its weights."""
+def _checked_model(members: Mapping[str, bytes]) -> bytes:
+    """Return the ONNX model.
+
+    Raises:
+        ArtifactError: The members are damaged, or those of another engine.
+    """
     if IR in members:
         recipe_of(OpenVinoBackend.name, members)
-        return members[IR], members[WEIGHTS]
-    return only_model({name: data for name, data in members.items() if name not in (BLOB, RECORD)}, "OpenVINO"), b""
+        return members["model.onnx"]
+    return only_model({name: data for name, data in members.items() if name not in (BLOB, RECORD)}, "OpenVINO")
+
+
+def _network(core: Any, members: Mapping[str, bytes]) -> Any:
+    ir = IR in members
+    return read(core, members[IR if ir else "model.onnx"], members[WEIGHTS] if ir else b"", ArtifactError)
 
 
 def _imported(core: Any, members: Mapping[str, bytes], model: bytes, asked: Settings) -> tuple[Any, str]:
     """Return the compiled model, or none and why it does not fit."""
     try:
         record = json.loads(members[RECORD])
-        needed = str(record["runs_on"])
-    except (ValueError, TypeError, KeyError) as error:
+        here = blob_record(import_openvino(), model, asked, str(record["runs_on"]))
+        fits = record["model_sha256"] == here["model_sha256"]
+    except (ValueError, TypeError, KeyError):
+        fits = False
+    if not fits:
         raise ArtifactError(
-            problem=f"{RECORD} of the bundle is damaged.", found=str(error), fix="Compile again."
-        ) from error
-    here = blob_record(import_openvino(), model, asked, needed)
+            problem=f"{RECORD} of the bundle does not belong to its model.",
+            found="one of them is damaged, or from another bundle",
+            fix="Compile again.",
+        )
     if differing := [name for name, value in here.items() if record.get(name) != value]:
         name = differing[0]
         return None, f"its {name} is {record.get(name)}, here {here[name]}"

@@ -85,8 +85,15 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
         ("target", f"{manifest.target.name}: {manifest.target.title}"),
         ("engine", f"{engine.backend} {engine.version}".strip() + f", {built}"),
         ("golden", f"{len(manifest.golden.vectors)} vectors, outputs of {manifest.golden.engine}"),
+        *([("precision", _precision(manifest))] if engine.precisions else []),
         ("agreement", _agreement(manifest)),
     ]
+
+
+def _precision(manifest: Manifest) -> str:
+    from edgekit.backends.precision import PrecisionShare, shares_text
+
+    return shares_text([PrecisionShare(one.precision, one.kernels, one.macs) for one in manifest.engine.precisions])
 
 
 def _agreement(manifest: Manifest) -> str:

@@ -14,8 +14,8 @@ from edgekit.api.compile import compile
 from edgekit.backends import backend_for
 from edgekit.bundle import REFERENCE, SCALES, Bundle, open_bundle
 from edgekit.calibration.artifact import Calibration
-from edgekit.errors import ArtifactError, ModelError, OutputError, UsageError
-from edgekit.targets import load_target
+from edgekit.errors import ArtifactError, HostMismatchWarning, ModelError, OutputError, TargetError, UsageError
+from edgekit.targets import cpu_flags, load_target
 
 ALL_TARGETS = ["host", "intel-cpu-avx2", "arm-cortex-a76", "jetson-orin", "qualcomm-htp-v75", "intel-npu"]
 
@@ -34,7 +34,7 @@ class TestBundle:
         assert open_bundle(bundle.path) == bundle
 
     def test_holds_the_calibrations_files(self, bundle: Bundle, small_calibration: Calibration) -> None:
-        assert bundle.engine_members() == {"model.onnx": small_calibration.qdq_model.read_bytes()}
+        assert bundle.engine_members()["model.onnx"] == small_calibration.qdq_model.read_bytes()
         assert bundle.read(REFERENCE) == small_calibration.fp_model.read_bytes()
         assert bundle.read(SCALES) == (small_calibration.folder / SCALES).read_bytes()
 
@@ -82,6 +82,14 @@ class TestBundle:
         for name, tolerance in bundle.manifest.golden.tolerance.items():
             assert tolerance == pytest.approx(0.02 * np.ptp([one[name] for one in outputs]))
 
+    def test_says_how_much_of_the_work_runs_in_8_bit(self, bundle: Bundle) -> None:
+        engine = bundle.manifest.engine
+        shares = {one.precision: one for one in engine.precisions}
+        assert shares["int8"].macs > 0.9
+        assert sum(one.macs for one in engine.precisions) == pytest.approx(1.0)
+        assert sum(one.kernels for one in engine.precisions) == len(engine.layers)
+        assert {"conv1", "conv2"} <= {node for layer in engine.layers for node in layer.nodes}
+
     def test_agreement_was_measured(self, bundle: Bundle) -> None:
         agreement = bundle.manifest.agreement
         assert agreement.engine_to_reference is not None
@@ -120,6 +128,28 @@ class TestTargets:
         zeros = [constants[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"]
         assert zeros
         assert all(zero.dtype == np.int8 and not zero.any() for zero in zeros)
+
+    @pytest.mark.skipif(load_target("host").backend != "openvino", reason="needs a machine that OpenVINO's targets fit")
+    def test_instruction_set_that_this_machine_lacks_is_said_and_no_compiled_model_is_kept(
+        self, small_calibration: Calibration, root: Path, tmp_path: Path
+    ) -> None:
+        text = (root / "targets/intel-cpu-vnni.toml").read_text()
+        (tmp_path / "future.toml").write_text(text.replace('isa = ["vnni"]', 'isa = ["avx2", "amx_int99"]'))
+        with pytest.warns(HostMismatchWarning, match="has amx_int99, which this CPU lacks"):
+            made = compile(small_calibration, target=tmp_path / "future.toml", out=tmp_path / "small.edge")
+        assert made.manifest.engine.members == ("model.onnx",)
+        assert made.manifest.agreement.engine_to_reference is not None
+
+    def test_another_precision_than_asked_for_leaves_nothing(
+        self, small_calibration: Calibration, root: Path, tmp_path: Path
+    ) -> None:
+        if "avx512_fp16" in cpu_flags() or not backend_for("openvino").available().version:
+            pytest.skip("this CPU computes in f16, or OpenVINO is not installed")
+        text = (root / "targets/intel-cpu-vnni.toml").read_text()
+        (tmp_path / "half.toml").write_text(text.replace('precision = "f32"', 'precision = "f16"'))
+        with pytest.raises(TargetError, match="asked to compute in f16"):
+            compile(small_calibration, target=tmp_path / "half.toml", out=tmp_path / "small.edge")
+        assert not (tmp_path / "small.edge").exists()
 
     def test_unknown_target_leaves_nothing(self, small_calibration: Calibration, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="jetson-orin"):

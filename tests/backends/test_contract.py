@@ -155,6 +155,35 @@ class TestBackendThatRunsHere:
         assert np.abs(actual - expected).max() <= models.OUTPUT_SCALE * 1.01
         assert np.mean(np.abs(actual - expected) > models.OUTPUT_SCALE / 2) < 0.01
 
+    def test_layers_say_kernel_precision_device_and_node(self, backend: Backend) -> None:
+        layers = backend.build(quantized_for(backend), target_of(backend)).layers
+        convolution = next(layer for layer in layers if "conv" in layer.nodes)
+        assert convolution.kind and convolution.device and convolution.name
+        assert convolution.precision == "int8"
+
+    def test_layers_of_a_float_model_are_in_f32(self, engine: Engine) -> None:
+        layers = engine.layers()
+        assert {"conv", "relu"} <= {node for layer in layers for node in layer.nodes}
+        assert {layer.precision for layer in layers} == {"f32"}
+
+    def test_built_and_loaded_layers_are_the_same(self, backend: Backend) -> None:
+        built = backend.build(quantized_for(backend), target_of(backend))
+        engine = backend.load(built.members, target_of(backend).options, 1)
+        assert engine.layers() == built.layers
+
+    def test_every_layer_that_runs_is_timed(self, backend: Backend) -> None:
+        inputs = {"image": models.sample()}
+        built = backend.build(quantized_for(backend), target_of(backend))
+        timed = backend.time_layers(built.members, target_of(backend).options, 1, inputs, 3)
+        assert len(timed) == len(built.layers)
+        assert {one.layer for one in timed if one.layer.nodes} == {layer for layer in built.layers if layer.nodes}
+        assert all(one.microseconds >= 0 for one in timed)
+        assert sum(one.microseconds for one in timed) > 0
+
+    def test_timing_layers_refuses_wrong_inputs(self, backend: Backend) -> None:
+        with pytest.raises(UsageError, match="cannot run"):
+            backend.time_layers(members_of(backend), target_of(backend).options, 1, {}, 1)
+
     def test_inputs_are_left_as_they_are(self, engine: Engine) -> None:
         values = models.sample()
         engine.run({"image": values})["seen"][:] = 7.0

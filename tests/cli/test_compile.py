@@ -13,6 +13,7 @@ def test_it_writes_a_bundle_and_says_what_is_in_it(in_process: Edgekit, calibrat
     done = in_process("compile", calibration, "-o", "net.edge")
     assert done.returncode == 0, done.stderr
     assert "built here" in done.stdout
+    assert "% of the MACs (" in done.stdout
     assert "next: edgekit profile net.edge" in done.stderr
     assert open_bundle(tmp_path / "net.edge").manifest.recipe.name == "generic"
 
