@@ -210,25 +210,23 @@ class TestRefusal:
         with pytest.raises(ModelError, match="not finite"):
             compile(copy, out=tmp_path / "a.edge")
 
-    @pytest.mark.skipif(not backend_for("openvino").available().version, reason="OpenVINO is not installed")
+    @pytest.mark.skipif(
+        not backend_for("openvino").available().version.startswith("2026.4") or "vnni" not in cpu_flags(),
+        reason="known of OpenVINO 2026.4 on CPUs with VNNI",
+    )
     def test_engine_that_miscomputes_never_gets_a_bundle(self, root: Path, shared_lanes: Path, tmp_path: Path) -> None:
-        """Signed activations, which OpenVINO 2026.4 computes wrongly on CPUs with VNNI and says nothing."""
+        """Signed activations, which OpenVINO computes wrongly and says nothing."""
         text = (root / "targets/intel-cpu-vnni.toml").read_text()
         (tmp_path / "signed.toml").write_text(text.replace('dtype = "uint8"', 'dtype = "int8"'))
         calibration = edgekit.calibrate(
-            shared_lanes / "models/pinetq/model.onnx",
-            data=edgekit.Frames.open(shared_lanes / "frames/us123").spread(8),
-            recipe="lane-keypoint",
+            shared_lanes / "models/twinlitenet-bdd100k/model.onnx",
+            data=edgekit.Frames.open(shared_lanes / "frames/bdd100k").spread(4),
+            recipe="lane-segmentation",
             target=tmp_path / "signed.toml",
             out=tmp_path / "calibration",
             effort="quick",
         )
-        try:
-            made = compile(calibration, out=tmp_path / "lane.edge")
-        except ModelError as refusal:
-            assert "times the noise of quantization" in refusal.found
-            assert not (tmp_path / "lane.edge").exists()
-            return
-        expected, actual = made.manifest.agreement.onnxruntime_to_reference, made.manifest.agreement.engine_to_reference
-        assert actual is not None
-        assert actual["lateral_px"] < 2 * expected["lateral_px"] + 0.5
+        with pytest.raises(ModelError, match=r"iou_lane 0\.0\d\d instead of 0\.[89]") as refusal:
+            compile(calibration, out=tmp_path / "lane.edge")
+        assert "times the noise of quantization" in refusal.value.found
+        assert not (tmp_path / "lane.edge").exists()
