@@ -210,6 +210,7 @@ class TestRefusal:
         with pytest.raises(ModelError, match="not finite"):
             compile(copy, out=tmp_path / "a.edge")
 
+    @pytest.mark.slow
     @pytest.mark.skipif(
         not backend_for("openvino").available().version.startswith("2026.4") or "vnni" not in cpu_flags(),
         reason="known of OpenVINO 2026.4 on CPUs with VNNI",
