@@ -282,6 +282,13 @@ def read_profile(path: Path) -> dict[str, Any]:
         raise ArtifactError(
             problem=f"{path} is no profile.", found=str(error), fix="Give a file that `edgekit profile -o` wrote."
         ) from error
+    if isinstance(data, dict) and "profiles" in data:
+        engines = [each.get("config", {}).get("engine", "?") for each in data["profiles"]]
+        raise ArtifactError(
+            problem=f"{path} holds the profiles of several engines, and one is wanted.",
+            found=", ".join(engines),
+            fix="Profile the bundle in one engine: edgekit profile BUNDLE -o FILE, with --engine NAME for another one.",
+        )
     parse(Document, data, str(path), ArtifactError)
     found: dict[str, Any] = data
     return found

@@ -33,6 +33,10 @@ def test_a_profile_is_read_again(tmp_path: Path) -> None:
         ("{", "is no profile"),
         (None, "is no profile"),
         ("[]", "is not valid"),
+        (
+            json.dumps({"schema_version": 2, "profiles": [profiled(), profiled()], "estimates": []}),
+            "of several engines",
+        ),
         (json.dumps(profiled() | {"rows": 3}), "'rows' is not valid"),
         (json.dumps(profiled() | {"schema_version": 1}), "'schema_version' is not valid"),
     ],
