@@ -27,6 +27,7 @@ from pydantic import Field
 
 from edgekit.errors import ArtifactError
 from edgekit.output import new_file
+from edgekit.placements import PlacementTable
 from edgekit.recipes import Recipe
 from edgekit.schema import Strict, parse
 from edgekit.targets import BackendName, Target
@@ -150,6 +151,7 @@ class Manifest(Strict):
     engine: EngineRecord
     golden: Golden
     agreement: Agreements
+    placement: PlacementTable
     provenance: Provenance
     members: dict[str, str] = Field(default_factory=dict, description="member to SHA-256; `write_bundle` fills it in")
 

@@ -16,6 +16,7 @@ BASE = {
     "extras",
     "frames",
     "output",
+    "placements",
     "engines",
     "isolation",
     "process",
@@ -38,8 +39,9 @@ ALLOWED: dict[str, set[str]] = {
     "report": BASE | MIDDLE,
     "calibration": BASE | MIDDLE | {"backends", "reference", "report"},
     "profiling": BASE | MIDDLE | {"backends"},
-    "api": BASE | MIDDLE | {"backends", "calibration", "profiling", "reference", "report"},
-    "cli": BASE | MIDDLE | {"api", "backends", "calibration", "profiling", "reference", "report"},
+    "tuning": BASE | MIDDLE | {"backends", "calibration", "profiling", "report"},
+    "api": BASE | MIDDLE | {"backends", "calibration", "profiling", "reference", "report", "tuning"},
+    "cli": BASE | MIDDLE | {"api", "backends", "calibration", "profiling", "reference", "report", "tuning"},
 }
 """Part of the package to the parts that it may import; its own part always."""
 

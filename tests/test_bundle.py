@@ -32,6 +32,7 @@ from edgekit.bundle import (
     write_bundle,
 )
 from edgekit.errors import ArtifactError, OutputError
+from edgekit.placements import PlacementTable
 from edgekit.recipes import load_recipe
 from edgekit.targets import load_target
 
@@ -67,6 +68,7 @@ MANIFEST_VALUE = Manifest(
         ),
     ),
     agreement=Agreements(engine_to_reference={"f1": 1.0}, engine_to_onnxruntime=None, onnxruntime_to_reference={}),
+    placement=PlacementTable(origin="estimated", macs_share=1.0, rows=()),
     provenance=Provenance(model_sha256="0" * 64, scales_sha256="1" * 64, calibration={"seed": 0, "versions": {}}),
 )
 

@@ -35,6 +35,7 @@ EXPECTED = ALIASES | {
     "jetson-orin-nano-jp6",
     "qualcomm-htp-v73",
     "qualcomm-htp-v75",
+    "x86-onnxruntime",
 }
 BOARDS = sorted(EXPECTED - ALIASES)
 

@@ -43,12 +43,14 @@ class Evidence:
         input_name: The model's input.
         outputs: By output name, one for each golden input.
         agreement: How the models agree.
+        total: The same, of the model whose outputs these are against the floating-point model.
     """
 
     engine: str
     input_name: str
     outputs: list[Outputs]
     agreement: Agreements
+    total: Agreement
 
 
 def gather_evidence(
@@ -81,7 +83,8 @@ def gather_evidence(
         agreement = Agreements(
             engine_to_reference=None, engine_to_onnxruntime=None, onnxruntime_to_reference=_figures(wanted)
         )
-        return Evidence(f"{name_of(onnxruntime)} on the Q/DQ model", expected.input_name, expected.outputs, agreement)
+        engine = f"{name_of(onnxruntime)} on the Q/DQ model"
+        return Evidence(engine, expected.input_name, expected.outputs, agreement, wanted)
     actual = _replay(backend.load(built, board.options, threads=1), calibration)
     given = _agreement(task, floating, actual)
     found = differences(floating.outputs, expected.outputs, actual.outputs)
@@ -91,7 +94,7 @@ def gather_evidence(
         engine_to_onnxruntime=_figures(_agreement(task, expected, actual)),
         onnxruntime_to_reference=_figures(wanted),
     )
-    return Evidence(name_of(backend), actual.input_name, actual.outputs, agreement)
+    return Evidence(name_of(backend), actual.input_name, actual.outputs, agreement, given)
 
 
 def _replay(engine: Engine, calibration: Calibration) -> _Replay:

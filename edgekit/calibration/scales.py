@@ -79,11 +79,12 @@ class Provenance(Strict):
 
 
 class Scales(Strict):
-    """The content of scales.json."""
+    """The content of scales.json; `kept` names the nodes that were selected to stay in higher precision."""
 
     schema_version: int
     tensors: dict[str, TensorScale]
     nodes: dict[str, NodeScale]
+    kept: tuple[str, ...] = ()
     provenance: Provenance
 
     def to_json(self) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import onnx
+from numpy.typing import NDArray
 
 from edgekit.calibration.observe import Observations
 from edgekit.calibration.scales import TensorScale, choose_scales, parameters_of
@@ -25,9 +27,12 @@ class Variants:
         scheme: The target's rules.
         parameters: Chooses the scales of a placement; `remembered_scales` does it from observations.
         grids: Tensors whose grid is not the scheme's.
+        integers: Learned integers of weights; a variant has those of the weights that it quantizes.
+        biases: Learned biases by node, likewise.
+        kept: Nodes that every variant keeps in floating point.
 
     Attributes:
-        full: Where the rules put Q/DQ when nothing is kept.
+        full: Where the rules put Q/DQ when nothing more is kept.
         nodes: Names of the nodes that are then computed in 8 bit, in graph order.
     """
 
@@ -37,17 +42,27 @@ class Variants:
         scheme: Scheme,
         parameters: ChooseParameters,
         grids: Mapping[str, TensorScheme] | None = None,
+        integers: Mapping[str, NDArray[Any]] | None = None,
+        biases: Mapping[str, NDArray[Any]] | None = None,
+        kept: Collection[str] = (),
     ) -> None:
         self.model = model
-        self.full = place(model, scheme)
+        self.full = place(model, scheme, kept)
         self.nodes = _quantized(self.full)
         self._scheme = scheme
         self._parameters = parameters
         self._grids = grids or {}
+        self._integers = integers or {}
+        self._biases = biases or {}
+        self._kept = frozenset(kept)
 
     def without(self, keep: Collection[str]) -> onnx.ModelProto:
         """Return the model with everything quantized but the nodes named: what `place(keep=...)` would deploy."""
-        return self._write(place(self.model, self._scheme, keep))
+        return self._write(self.placement(keep))
+
+    def placement(self, keep: Collection[str]) -> Placement:
+        """Return where Q/DQ go when these nodes are kept as well."""
+        return place(self.model, self._scheme, self._kept | frozenset(keep))
 
     def only(self, nodes: Collection[str]) -> onnx.ModelProto:
         """Return the model with the nodes named quantized and all others in floating point.
@@ -55,7 +70,7 @@ class Variants:
         It is a probe, not a deployable placement: their weights, what they read, and every pair that is there for
         their sake, that is, goes away when they are kept.
         """
-        left = {a.tensor: set(a.readers) for a in place(self.model, self._scheme, nodes).activations}
+        left = {a.tensor: set(a.readers) for a in self.placement(nodes).activations}
         activations = []
         for activation in self.full.activations:
             readers = tuple(
@@ -70,10 +85,20 @@ class Variants:
 
     def kept(self, keep: Collection[str]) -> frozenset[str]:
         """Return all nodes that leave 8 bit when some are kept: the rules may leave others out as a consequence."""
-        return frozenset(self.nodes) - frozenset(_quantized(place(self.model, self._scheme, keep)))
+        return frozenset(self.nodes) - frozenset(_quantized(self.placement(keep)))
 
     def _write(self, placement: Placement) -> onnx.ModelProto:
-        return write_qdq(self.model, placement, self._scheme, self._parameters(placement), grids=self._grids)
+        weights = {weight.tensor for weight in placement.weights}
+        nodes = {weight.node for weight in placement.weights}
+        return write_qdq(
+            self.model,
+            placement,
+            self._scheme,
+            self._parameters(placement),
+            {name: values for name, values in self._integers.items() if name in weights},
+            {name: values for name, values in self._biases.items() if name in nodes},
+            self._grids,
+        )
 
 
 def remembered_scales(

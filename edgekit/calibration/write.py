@@ -136,6 +136,7 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
         schema_version=SCHEMA_VERSION,
         tensors=state.scales,
         nodes=node_scales(state.placement, state.grids),
+        kept=tuple(sorted(state.placement.keep)),
         provenance=_provenance(request, training),
     )
     onnx.save(state.neutral or cleaned.model, folder / artifact.FP_MODEL)

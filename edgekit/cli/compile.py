@@ -11,6 +11,7 @@ import click
 
 import edgekit
 from edgekit.cli.common import PATH, dry_run, overwrite, settings, show_plan, terminal
+from edgekit.cli.placement import placement_text
 from edgekit.cli.terminal import Terminal, figures_text, table
 
 if TYPE_CHECKING:
@@ -21,16 +22,39 @@ if TYPE_CHECKING:
 @click.argument("calibration", type=PATH)
 @click.option("--target", help="Board: a name or a TOML file; the calibration's own if not given.")
 @click.option("-o", "--out", type=PATH, required=True, help="Bundle to write, FILE.edge.")
+@click.option("--no-tune", is_flag=True, help="Place Q/DQ by the target's rules; measure nothing.")
+@click.option(
+    "--tune-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=90.0,
+    show_default=True,
+    help="Time to find what 8 bit makes slower.",
+)
+@click.option("--retune", is_flag=True, help="Measure anew, whatever was measured before.")
+@click.option(
+    "--threads", type=click.IntRange(min=0), default=1, show_default=True, help="Of the engine; 0: its own choice."
+)
 @overwrite
 @dry_run
 @settings
 @terminal
 def compile_(
-    terminal: Terminal, /, calibration: Path, target: str | None, out: Path, overwrite: bool, dry_run: bool
+    terminal: Terminal,
+    /,
+    calibration: Path,
+    target: str | None,
+    out: Path,
+    no_tune: bool,
+    tune_seconds: float,
+    retune: bool,
+    threads: int,
+    overwrite: bool,
+    dry_run: bool,
 ) -> None:
     """Make a calibration into a bundle for a target.
 
-    CALIBRATION is a folder that `edgekit calibrate` wrote. It may be compiled for other targets than its own.
+    CALIBRATION is a folder that `edgekit calibrate` wrote. It may be compiled for other targets than its own. Where the
+    target's engine runs here, what 8 bit makes slower stays in floating point; what was measured is kept in the folder.
     """
     from edgekit.bundle import ENGINE_FOLDER
 
@@ -50,8 +74,20 @@ def compile_(
         show_plan(terminal, plan, out, overwrite)
         return
     with terminal.progress() as progress:
-        bundle = edgekit.compile(opened, target=target, out=out, overwrite=overwrite, progress=progress)
-    terminal.show(table(_rows(bundle)))
+        bundle = edgekit.compile(
+            opened,
+            target=target,
+            out=out,
+            tune=not no_tune,
+            tune_seconds=tune_seconds,
+            retune=retune,
+            threads=threads,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    terminal.show(f"{table(_rows(bundle))}\n\n{placement_text(bundle.manifest.placement)}")
+    for note in bundle.manifest.placement.notes:
+        terminal.note(f"placement: {note}")
     manifest = bundle.manifest
     if manifest.target.scheme != opened.target.scheme:
         terminal.warn(
@@ -66,6 +102,7 @@ def compile_(
             "target": manifest.target.name,
             "engine": manifest.engine.model_dump(mode="json"),
             "agreement": manifest.agreement.model_dump(mode="json"),
+            "placement": manifest.placement.model_dump(mode="json"),
         }
     )
     if manifest.engine.built == "on-device":

@@ -10,6 +10,7 @@ import click
 
 import edgekit
 from edgekit.cli.common import PATH, talk, terminal
+from edgekit.cli.placement import placement_text
 from edgekit.cli.terminal import Terminal, outline, table
 
 _COSTLIEST = 20
@@ -57,7 +58,11 @@ def _bundle(found: dict[str, Any]) -> str:
     manifest = dict(found["manifest"])
     manifest["members"] = len(manifest["members"])
     manifest["golden"] = {**manifest["golden"], "vectors": len(manifest["golden"]["vectors"])}
-    return outline({**{key: found[key] for key in ("kind", "file", "bytes")}, **manifest})
+    from edgekit.placements import PlacementTable
+
+    placement = placement_text(PlacementTable.model_validate(manifest.pop("placement")))
+    about = {**{key: found[key] for key in ("kind", "file", "bytes")}, **manifest}
+    return f"{outline(about)}\n\n{placement}"
 
 
 _TEXTS = {"model": _model, "calibration": _calibration, "bundle": _bundle}

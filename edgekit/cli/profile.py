@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgekit.recipes import Effort
     from edgekit.targets import BackendName
 
+TUNE_SECONDS = 10.0
 EFFORT: Effort = "quick"
 """What the built-in model is calibrated with: its speed is what is asked for."""
 
@@ -175,7 +176,7 @@ def _built_in(terminal: Terminal, progress: Progress) -> Path:
     if not is_current(path, target):
         terminal.note(f"No bundle given: the built-in lane model is calibrated and compiled for {target}, into {path}.")
         calibration = edgekit.calibrate(target=target, effort=EFFORT, out=folder, overwrite=True, progress=progress)
-        edgekit.compile(calibration, out=path, overwrite=True, progress=progress)
+        edgekit.compile(calibration, out=path, tune_seconds=TUNE_SECONDS, overwrite=True, progress=progress)
     return path
 
 

@@ -67,11 +67,13 @@ class Placement:
         activations: Activations in graph order.
         weights: Weights in graph order.
         nodes: Node name to its precision, for every node that has weights.
+        keep: The nodes that were named to stay in floating point; the rules may leave others there too.
     """
 
     activations: tuple[QuantizedActivation, ...]
     weights: tuple[QuantizedWeight, ...]
     nodes: dict[str, NodePrecision]
+    keep: frozenset[str] = frozenset()
 
 
 def place(model: onnx.ModelProto, scheme: Scheme, keep: Collection[str] = ()) -> Placement:
@@ -96,6 +98,7 @@ def place(model: onnx.ModelProto, scheme: Scheme, keep: Collection[str] = ()) ->
         activations=needed.in_graph_order(),
         weights=tuple(_weight(view, node, scheme) for node in quantized),
         nodes=nodes,
+        keep=frozenset(keep),
     )
 
 

@@ -149,7 +149,7 @@ class _Writer:
             integers = quantize(values, how.scale, how.zero_point, grid, how.axis)
         self._inputs[weight.node, 1] = self._dequantized(weight.tensor, integers, how)
         if weight.node in self._biases:
-            self._replace_bias(weight, np.asarray(self._biases[weight.node], np.float32))
+            self._replace_bias(weight, self._biases[weight.node])
         elif weight.bias is not None:
             # One bias may serve several nodes whose inputs differ in scale.
             self._quantize_bias(weight, f"{weight.node}/{weight.bias}", self._view.constant(weight.bias))
@@ -159,7 +159,7 @@ class _Writer:
         if self._scheme.bias == "int32":
             self._quantize_bias(weight, name, bias)
         else:
-            self._constants[name] = bias
+            self._constants[name] = np.asarray(bias, np.float32)
             self._inputs[weight.node, 2] = name
 
     def _quantize_bias(self, weight: QuantizedWeight, name: str, bias: Array) -> None:

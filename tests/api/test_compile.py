@@ -22,7 +22,7 @@ ALL_TARGETS = ["host", "intel-cpu-avx2", "arm-cortex-a76", "jetson-orin", "qualc
 
 @pytest.fixture(scope="module")
 def bundle(small_calibration: Calibration, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return compile(small_calibration, out=tmp_path_factory.mktemp("bundle") / "small.edge")
+    return compile(small_calibration, out=tmp_path_factory.mktemp("bundle") / "small.edge", tune=False)
 
 
 def quantized(model: bytes) -> set[str]:
@@ -62,7 +62,7 @@ class TestBundle:
     def test_same_calibration_gives_the_same_bytes(
         self, bundle: Bundle, small_calibration: Calibration, tmp_path: Path
     ) -> None:
-        again = compile(small_calibration.folder, out=tmp_path / "again.edge")
+        again = compile(small_calibration.folder, out=tmp_path / "again.edge", tune=False)
         assert again.path.read_bytes() == bundle.path.read_bytes()
 
     def test_golden_outputs_are_the_engines_own(self, bundle: Bundle, small_calibration: Calibration) -> None:
@@ -102,7 +102,7 @@ class TestTargets:
     def test_every_kind_of_target_gets_a_bundle(
         self, small_calibration: Calibration, tmp_path: Path, name: str
     ) -> None:
-        made = compile(small_calibration, target=name, out=tmp_path / "small.edge")
+        made = compile(small_calibration, target=name, out=tmp_path / "small.edge", tune=False)
         target = load_target(name)
         assert made.manifest.target == target
         assert quantized(made.engine_members()["model.onnx"])
@@ -112,7 +112,7 @@ class TestTargets:
     def test_engine_built_on_the_device_has_its_recipe_and_golden_outputs_of_another(
         self, small_calibration: Calibration, tmp_path: Path
     ) -> None:
-        made = compile(small_calibration, target="jetson-orin", out=tmp_path / "small.edge")
+        made = compile(small_calibration, target="jetson-orin", out=tmp_path / "small.edge", tune=False)
         target = load_target("jetson-orin")
         record = json.loads(made.read("engine/build.json"))
         assert target.build_note.strip() in record["commands"]
@@ -122,7 +122,9 @@ class TestTargets:
         assert made.manifest.agreement.engine_to_reference is None
 
     def test_another_scheme_is_placed_anew(self, small_calibration: Calibration, tmp_path: Path) -> None:
-        model = compile(small_calibration, target="jetson-orin", out=tmp_path / "a.edge").read("engine/model.onnx")
+        model = compile(small_calibration, target="jetson-orin", out=tmp_path / "a.edge", tune=False).read(
+            "engine/model.onnx"
+        )
         graph = onnx.load_model_from_string(model).graph
         constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
         zeros = [constants[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"]
@@ -136,7 +138,7 @@ class TestTargets:
         text = (root / "targets/intel-cpu-vnni.toml").read_text()
         (tmp_path / "future.toml").write_text(text.replace('isa = ["vnni"]', 'isa = ["avx2", "amx_int99"]'))
         with pytest.warns(HostMismatchWarning, match="has amx_int99, which this CPU lacks"):
-            made = compile(small_calibration, target=tmp_path / "future.toml", out=tmp_path / "small.edge")
+            made = compile(small_calibration, target=tmp_path / "future.toml", out=tmp_path / "small.edge", tune=False)
         assert made.manifest.engine.members == ("model.onnx",)
         assert made.manifest.agreement.engine_to_reference is not None
 
@@ -148,12 +150,12 @@ class TestTargets:
         text = (root / "targets/intel-cpu-vnni.toml").read_text()
         (tmp_path / "half.toml").write_text(text.replace('precision = "f32"', 'precision = "f16"'))
         with pytest.raises(TargetError, match="asked to compute in f16"):
-            compile(small_calibration, target=tmp_path / "half.toml", out=tmp_path / "small.edge")
+            compile(small_calibration, target=tmp_path / "half.toml", out=tmp_path / "small.edge", tune=False)
         assert not (tmp_path / "small.edge").exists()
 
     def test_unknown_target_leaves_nothing(self, small_calibration: Calibration, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="jetson-orin"):
-            compile(small_calibration, target="jetson-orrin", out=tmp_path / "small.edge")
+            compile(small_calibration, target="jetson-orrin", out=tmp_path / "small.edge", tune=False)
         assert list(tmp_path.iterdir()) == []
 
 
@@ -162,10 +164,15 @@ class TestOutput:
         (tmp_path / "small.edge").write_bytes(b"old")
         stages: list[str] = []
         with pytest.raises(OutputError, match="--overwrite"):
-            compile(small_calibration, out=tmp_path / "small.edge", progress=lambda stage, *_: stages.append(stage))
+            compile(
+                small_calibration,
+                out=tmp_path / "small.edge",
+                progress=lambda stage, *_: stages.append(stage),
+                tune=False,
+            )
         assert stages == []
         assert (tmp_path / "small.edge").read_bytes() == b"old"
-        compile(small_calibration, out=tmp_path / "small.edge", overwrite=True)
+        compile(small_calibration, out=tmp_path / "small.edge", overwrite=True, tune=False)
         assert open_bundle(tmp_path / "small.edge")
 
     def test_interrupt_leaves_nothing(self, small_calibration: Calibration, tmp_path: Path) -> None:
@@ -174,12 +181,12 @@ class TestOutput:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            compile(small_calibration, out=tmp_path / "deep" / "small.edge", progress=interrupt)
+            compile(small_calibration, out=tmp_path / "deep" / "small.edge", progress=interrupt, tune=False)
         assert list(tmp_path.iterdir()) == []
 
     def test_progress_ends_where_it_said(self, small_calibration: Calibration, tmp_path: Path) -> None:
         steps: list[tuple[str, int, int]] = []
-        compile(small_calibration, out=tmp_path / "a.edge", progress=lambda *step: steps.append(step))
+        compile(small_calibration, out=tmp_path / "a.edge", progress=lambda *step: steps.append(step), tune=False)
         assert [done for _, done, _ in steps] == list(range(len(steps)))
         assert steps[-1][1] == steps[-1][2]
 
@@ -187,15 +194,15 @@ class TestOutput:
 class TestRefusal:
     def test_folder_that_is_no_calibration(self, tmp_path: Path) -> None:
         with pytest.raises(ArtifactError, match="not a calibration"):
-            compile(tmp_path, out=tmp_path / "a.edge")
+            compile(tmp_path, out=tmp_path / "a.edge", tune=False)
 
     def test_model_that_was_damaged_since(self, small_calibration: Calibration, tmp_path: Path) -> None:
         copy = tmp_path / "calibration"
         shutil.copytree(small_calibration.folder, copy)
         model = copy / small_calibration.qdq_model.name
         model.write_bytes(model.read_bytes()[:-100])
-        with pytest.raises(ModelError):
-            compile(copy, out=tmp_path / "a.edge")
+        with pytest.raises(ArtifactError, match="is damaged"):
+            compile(copy, out=tmp_path / "a.edge", tune=False)
         assert not (tmp_path / "a.edge").exists()
 
     def test_model_that_gives_no_numbers(self, small_calibration: Calibration, tmp_path: Path) -> None:
@@ -208,7 +215,7 @@ class TestRefusal:
         weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
         onnx.save(model, path)
         with pytest.raises(ModelError, match="not finite"):
-            compile(copy, out=tmp_path / "a.edge")
+            compile(copy, out=tmp_path / "a.edge", tune=False)
 
     @pytest.mark.slow
     @pytest.mark.skipif(
@@ -228,6 +235,6 @@ class TestRefusal:
             effort="quick",
         )
         with pytest.raises(ModelError, match=r"iou_lane 0\.0\d\d instead of 0\.[89]") as refusal:
-            compile(calibration, out=tmp_path / "lane.edge")
+            compile(calibration, out=tmp_path / "lane.edge", tune=False)
         assert "times the noise of quantization" in refusal.value.found
         assert not (tmp_path / "lane.edge").exists()

@@ -22,7 +22,7 @@ def test_a_model_is_counted_node_by_node() -> None:
 
 def test_a_calibration_and_its_bundle_are_described(tmp_path: Path) -> None:
     calibration = edgekit.calibrate(data=RoadFrames(0, 3), out=tmp_path / "c", target="arm-cortex-a76", effort="quick")
-    bundle = edgekit.compile(calibration, out=tmp_path / "c.edge")
+    bundle = edgekit.compile(calibration, out=tmp_path / "c.edge", tune=False)
     described = edgekit.inspect(calibration.folder)
     assert (described["kind"], described["target"]) == ("calibration", "arm-cortex-a76")
     assert described["provenance"]["frames"] == 3

@@ -22,12 +22,12 @@ ARM, VNNI = load_target("arm-cortex-a76").device, load_target("intel-cpu-vnni").
 
 @pytest.fixture(scope="module")
 def bundle(small_calibration: Calibration, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return compile(small_calibration, out=tmp_path_factory.mktemp("load") / "small.edge")
+    return compile(small_calibration, out=tmp_path_factory.mktemp("load") / "small.edge", tune=False)
 
 
 def foreign_bundle(calibration: Calibration, path: Path) -> Bundle:
     other = "intel-cpu-avx2" if platform.machine() in ("aarch64", "arm64") else "arm-cortex-a76"
-    return compile(calibration, target=other, out=path)
+    return compile(calibration, target=other, out=path, tune=False)
 
 
 class TestSession:
@@ -35,7 +35,7 @@ class TestSession:
         self, lane_calibration: Calibration, shared_lanes: Path, tmp_path: Path
     ) -> None:
         frame = next(iter(Frames.open(shared_lanes / "frames/tusimple-clip"))).pixels
-        bundle = compile(lane_calibration, out=tmp_path / "lane.edge")
+        bundle = compile(lane_calibration, out=tmp_path / "lane.edge", tune=False)
         with load(bundle.path) as lane, load(bundle, reference=True) as reference:
             agreement = lane.task.compare(reference.scene(frame), lane.scene(frame))
             assert len(lane(frame)) == agreement.candidate_lanes
@@ -83,7 +83,7 @@ class TestRefusal:
     def test_engine_that_is_built_on_the_device(
         self, small_calibration: Calibration, tmp_path: Path, target: str, reference: bool
     ) -> None:
-        bundle = compile(small_calibration, target=target, out=tmp_path / "a.edge")
+        bundle = compile(small_calibration, target=target, out=tmp_path / "a.edge", tune=False)
         with pytest.raises(TargetError, match="built on the device"):
             load(bundle, reference=reference)
 

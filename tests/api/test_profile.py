@@ -30,6 +30,7 @@ from edgekit.bundle import (
     write_bundle,
 )
 from edgekit.errors import ArtifactError, DeadlineWarning, TargetError, UsageError
+from edgekit.placements import PlacementTable
 from edgekit.process import is_measurable
 from edgekit.profiling.document import Document
 from edgekit.profiling.result import Profile
@@ -119,6 +120,7 @@ def bundle_for(target: Target, path: Path, vectors: int = 2) -> Bundle:
             vectors=tuple(records),
         ),
         agreement=Agreements(engine_to_reference=None, engine_to_onnxruntime=None, onnxruntime_to_reference={}),
+        placement=PlacementTable(origin="estimated", macs_share=1.0, rows=()),
         provenance=Provenance(model_sha256="", scales_sha256="", calibration={}),
     )
     return write_bundle(path, manifest, members | {"reference/model.onnx": reference, "scales.json": b"{}"})

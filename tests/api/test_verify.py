@@ -18,12 +18,12 @@ Outputs = dict[str, NDArray[np.float32]]
 
 @pytest.fixture(scope="module")
 def bundle(small_calibration: Calibration, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return compile(small_calibration, out=tmp_path_factory.mktemp("verify") / "small.edge")
+    return compile(small_calibration, out=tmp_path_factory.mktemp("verify") / "small.edge", tune=False)
 
 
 @pytest.fixture(scope="module")
 def lane_bundle(lane_calibration: Calibration, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return compile(lane_calibration, out=tmp_path_factory.mktemp("verify") / "lane.edge")
+    return compile(lane_calibration, out=tmp_path_factory.mktemp("verify") / "lane.edge", tune=False)
 
 
 def with_golden_outputs(bundle: Bundle, path: Path, change: Callable[[Outputs], object]) -> Bundle:
@@ -120,6 +120,6 @@ def test_file_that_changed_since_it_was_opened_is_found(bundle: Bundle, tmp_path
 def test_engine_that_is_built_on_the_device_is_not_pretended_to_run(
     small_calibration: Calibration, tmp_path: Path
 ) -> None:
-    bundle = compile(small_calibration, target="jetson-orin", out=tmp_path / "a.edge")
+    bundle = compile(small_calibration, target="jetson-orin", out=tmp_path / "a.edge", tune=False)
     with pytest.raises(TargetError, match="built on the device"):
         verify(bundle)

@@ -135,5 +135,5 @@ def bundle(calibration: Path) -> Path:
     import edgekit
 
     path = calibration.parent / "net.edge"
-    edgekit.compile(calibration, out=path)
+    edgekit.compile(calibration, out=path, tune=False)
     return path

@@ -17,7 +17,7 @@ def lane_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built-in lane model, compiled for this machine."""
     folder = tmp_path_factory.mktemp("lane")
     calibration = edgekit.calibrate(target="host", out=folder / "lane", effort="quick")
-    return edgekit.compile(calibration, out=folder / "lane.edge").path
+    return edgekit.compile(calibration, out=folder / "lane.edge", tune=False).path
 
 
 def test_every_frame_is_a_row(in_process: Edgekit, bundle: Path, frames: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_damaged_bundle_is_refused(
 def test_a_bundle_for_a_jetson_ends_with_4_and_says_where_it_runs(
     in_process: Edgekit, calibration: Path, tmp_path: Path
 ) -> None:
-    edgekit.compile(calibration, target="jetson-orin", out=tmp_path / "jetson.edge")
+    edgekit.compile(calibration, target="jetson-orin", out=tmp_path / "jetson.edge", tune=False)
     for command in ("verify", "profile"):
         done = in_process(command, "jetson.edge")
         assert done.returncode == 4
