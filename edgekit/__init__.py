@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from edgekit.api.inspect import inspect
     from edgekit.api.load import load
     from edgekit.api.profile import profile
+    from edgekit.api.remote import profile_remote
     from edgekit.api.report import write_report
     from edgekit.api.verify import verify
     from edgekit.bundle import Bundle
@@ -69,6 +70,7 @@ __all__ = [
     "inspect",
     "load",
     "profile",
+    "profile_remote",
     "verify",
     "write_report",
 ]
@@ -86,8 +88,9 @@ _LAZY = {
     "inspect": "edgekit.api.inspect",
     "load": "edgekit.api.load",
     "profile": "edgekit.api.profile",
-    "write_report": "edgekit.api.report",
+    "profile_remote": "edgekit.api.remote",
     "verify": "edgekit.api.verify",
+    "write_report": "edgekit.api.report",
 }
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from edgekit.errors import TargetError
 
 EXTRAS = {
+    "asyncssh": "remote",
     "cv2": "vision",
     "onnx": "calibrate",
     "onnx_ir": "calibrate",
     "onnxruntime": "onnxruntime",
     "onnxscript": "calibrate",
     "openvino": "openvino",
+    "packaging": "remote",
     "scipy": "calibrate",
     "torch": "calibrate",
 }

@@ -30,7 +30,8 @@ HEARTBEAT_S = 0.5
 
 _KEPT_VARIABLES = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_ORDER, _RESULT, _ERROR, _LOG = "order.json", "result.json", "error.json", "log.txt"
+ORDER = "order.json"
+_RESULT, _ERROR, _LOG = "result.json", "error.json", "log.txt"
 
 
 @dataclass(frozen=True)
@@ -86,26 +87,49 @@ def call_isolated(
             (folder / part).mkdir()
         for member, content in (files or {}).items():
             (folder / "in" / member).write_bytes(content)
-        order = {"function": function, "arguments": dict(arguments)}
-        (folder / _ORDER).write_text(json.dumps(order), encoding="utf-8")
+        (folder / ORDER).write_text(order_text(function, arguments), encoding="utf-8")
         start = time.monotonic()
         code = _run(folder, what, timeout_s, progress, environment or {})
         seconds = time.monotonic() - start
         log = (folder / _LOG).read_text(encoding="utf-8", errors="replace")
-        if (folder / _ERROR).exists():
-            told = json.loads((folder / _ERROR).read_text(encoding="utf-8"))
-            kind: type[EdgekitError] = getattr(errors, told.pop("type"))
-            raise kind(**told)
-        if code or not (folder / _RESULT).exists():
-            raise TargetError(
-                problem=f"{what}: the process {_ending(code)}.",
-                found=_last_lines(log),
-                fix="This is the foreign library's failure: the lines above are its own. Check that its version and "
-                "driver fit this machine with `edgekit doctor`.",
-            )
-        answer = json.loads((folder / _RESULT).read_text(encoding="utf-8"))
+        result, error = (_text(folder / name) for name in (_RESULT, _ERROR))
+        answer = answer_of(what, code, result, error, log)
         made = {path.name: path.read_bytes() for path in sorted((folder / "out").iterdir()) if path.is_file()}
         return Outcome(answer["result"], made, log, seconds, answer["peak_bytes"])
+
+
+def order_text(function: str, arguments: Mapping[str, Any]) -> str:
+    """Return the file `ORDER`: what `python -m edgekit.isolation FOLDER` calls when it lies in that folder."""
+    return json.dumps({"function": function, "arguments": dict(arguments)})
+
+
+def answer_of(what: str, code: int, result: str, error: str, log: str) -> dict[str, Any]:
+    """Return what such a process wrote down, `result` and `peak_bytes`.
+
+    Args:
+        what: What was done, for errors.
+        code: Its exit code; below 0 the signal that ended it.
+        result: The content of its result.json; empty where it left none.
+        error: The content of its error.json; empty where it left none.
+        log: What it printed.
+
+    Raises:
+        EdgekitError: The function raised it.
+        TargetError: The process crashed or was killed.
+    """
+    if error:
+        told = json.loads(error)
+        kind: type[EdgekitError] = getattr(errors, told.pop("type"))
+        raise kind(**told)
+    if code or not result:
+        raise TargetError(
+            problem=f"{what}: the process {_ending(code)}.",
+            found=_last_lines(log),
+            fix="This is the foreign library's failure: the lines above are its own. Check that its version and "
+            "driver fit the machine with `edgekit doctor`.",
+        )
+    answer: dict[str, Any] = json.loads(result)
+    return answer
 
 
 def _run(folder: Path, what: str, timeout_s: float, progress: Progress, environment: Mapping[str, str]) -> int:
@@ -158,6 +182,10 @@ def _environment(folder: Path, more: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
 def _ending(code: int) -> str:
     if code < 0:
         return f"crashed with {signal.Signals(-code).name}"
@@ -173,7 +201,7 @@ def main(folder: Path) -> None:
     """Be the process: carry out the order that lies in the folder."""
     from edgekit.process import is_measurable, resident
 
-    order = json.loads((folder / _ORDER).read_text(encoding="utf-8"))
+    order = json.loads((folder / ORDER).read_text(encoding="utf-8"))
     module, _, name = order["function"].partition(":")
     try:
         result = getattr(importlib.import_module(module), name)(folder, **order["arguments"])

@@ -21,7 +21,7 @@ from edgekit.resources import nearest
 COMMANDS: dict[str, tuple[str, str]] = {
     "calibrate": ("edgekit.cli.calibrate:calibrate", "Quantize a model on frames from the road."),
     "compile": ("edgekit.cli.compile:compile_", "Make a calibration into a bundle for a target."),
-    "profile": ("edgekit.cli.profile:profile", "Measure a bundle on this machine, FP against INT8."),
+    "profile": ("edgekit.cli.profile:profile", "Measure a bundle on this machine or a board, FP against INT8."),
     "compare": ("edgekit.cli.compare:compare", "Say what is faster or slower, beyond noise."),
     "report": ("edgekit.cli.report:report", "Write a profile or calibration as an HTML file."),
     "run": ("edgekit.cli.run:run", "Find lanes in images or a video, and draw them."),

@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 import edgekit
-from edgekit.cli.common import PATH, milliseconds, overwrite, settings, terminal
-from edgekit.cli.terminal import Terminal
+from edgekit.cli.common import PATH, dry_run, milliseconds, overwrite, settings, terminal
+from edgekit.cli.host import for_board, host_options, show_board
+from edgekit.cli.terminal import Terminal, outline
 from edgekit.output import new_file
 from edgekit.profiling.rigor import LEVELS, RIGORS, Level
 from edgekit.progress import Progress
 
 if TYPE_CHECKING:
     from edgekit.bundle import Bundle
-    from edgekit.profiling.result import Profile
+    from edgekit.profiling.remote.host import Host
     from edgekit.recipes import Effort
     from edgekit.targets import BackendName
 
@@ -56,6 +57,8 @@ ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 @click.option("--engine", type=click.Choice(ENGINES), help="Instead of the bundle's own; all: each that runs here.")
 @click.option("-o", "--out", type=PATH, help="Write the profile as JSON.")
 @overwrite
+@host_options
+@dry_run
 @settings
 @terminal
 def profile(
@@ -69,43 +72,80 @@ def profile(
     engine: BackendName | Literal["all"] | None,
     out: Path | None,
     overwrite: bool,
+    host: Host | None,
+    dry_run: bool,
     **options: Any,
 ) -> None:
-    """Measure a bundle on this machine, FP against INT8.
+    """Measure a bundle on this machine or a board, FP against INT8.
 
-    BUNDLE is a file that `edgekit compile` wrote for this machine. Without it, the last bundle under build/ is measured
-    in all engines that run here. Where there is none, the built-in lane model is calibrated and compiled first.
+    BUNDLE is a file that `edgekit compile` wrote for the machine that measures. Without it, the last bundle under
+    build/ is measured in all engines that run here. Where there is none, the built-in lane model is calibrated and
+    compiled first.
     """
+    options |= {"rigor": rigor, "seconds": seconds, "deadline_ms": deadline, "idle_ms": idle or 0.0}
+    if dry_run:
+        _show_plan(terminal, bundle, host, engine, options)
+        return
+    with ExitStack() as stack:
+        draft = stack.enter_context(new_file(out, overwrite)) if out else None
+        progress = stack.enter_context(terminal.progress())
+
+        def keep(partial: Mapping[str, Any]) -> None:
+            _keep(terminal, partial, out, overwrite)
+
+        if host:
+            from edgekit.api.remote import profile_remote
+
+            there = for_board(bundle, engine)
+            written = profile_remote(there, host, {**options, "engine": engine}, progress, keep)
+        else:
+            written = _measure_here(
+                bundle or _last(terminal, progress), bundle is None, engine, options, progress, keep
+            )
+        if draft:
+            draft.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    _tell(terminal, written, out)
+
+
+def _measure_here(
+    path: Path,
+    is_last: bool,
+    engine: BackendName | Literal["all"] | None,
+    options: Mapping[str, Any],
+    progress: Progress,
+    keep: Callable[[Mapping[str, Any]], None],
+) -> dict[str, Any]:
+    """Measure in one engine or in all that run here, and return what is written of that."""
     from edgekit.api.apart import profile_apart
     from edgekit.api.profile import engines_here
     from edgekit.bundle import open_bundle
 
-    with ExitStack() as stack:
-        draft = stack.enter_context(new_file(out, overwrite)) if out else None
-        progress = stack.enter_context(terminal.progress())
-        opened = open_bundle(bundle or _last(terminal, progress))
-        everywhere = engine == "all" or (bundle is None and engine is None)
-        engines = engines_here(opened) if engine == "all" or everywhere else (engine,)
-        done: list[Profile] = []
-        for name in engines:
-            stages = _named(progress, name) if everywhere else progress
-            result = profile_apart(
-                opened.path,
-                rigor=rigor,
-                seconds=seconds or (RIGORS[rigor].seconds / len(engines) if rigor == "quick" else None),
-                deadline_ms=deadline,
-                idle_ms=idle or 0.0,
-                engine=name,
-                progress=stages,
-                keep=lambda partial: _keep(terminal, [*done, partial], everywhere, out, overwrite),
-                **options,
-            )
-            done.append(result)
-        estimates = _estimates(opened) if everywhere else []
-        written = _written(done, everywhere, estimates)
-        if draft:
-            draft.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
-    _tell(terminal, written, out)
+    opened = open_bundle(path)
+    everywhere = engine == "all" or (is_last and engine is None)
+    engines = engines_here(opened) if engine == "all" or everywhere else (engine,)
+    quick = RIGORS["quick"].seconds / len(engines) if options["rigor"] == "quick" else None
+    done: list[dict[str, Any]] = []
+    for name in engines:
+        result = profile_apart(
+            opened.path,
+            **{**options, "seconds": options["seconds"] or quick},
+            engine=name,
+            progress=_named(progress, name) if everywhere else progress,
+            keep=lambda partial: keep(_written([*done, partial.to_json()], everywhere, [])),
+        )
+        done.append(result.to_json())
+    return _written(done, everywhere, _estimates(opened) if everywhere else [])
+
+
+def _show_plan(
+    terminal: Terminal, bundle: Path | None, host: Host | None, engine: str | None, options: Mapping[str, Any]
+) -> None:
+    if host:
+        show_board(terminal, for_board(bundle, engine), host, engine)
+        return
+    plan = {"bundle": str(bundle or "the last one under build/"), "on": "this machine", "engine": engine, **options}
+    terminal.show(outline(plan))
+    terminal.result({"plan": plan})
 
 
 def _named(progress: Progress, engine: str | None) -> Progress:
@@ -122,21 +162,21 @@ def _estimates(bundle: Bundle) -> list[dict[str, Any]]:
     return [{key: value for key, value in each.items() if key != "layers"} for each in written]
 
 
-def _keep(terminal: Terminal, done: Sequence[Profile], everywhere: bool, out: Path | None, overwrite: bool) -> None:
+def _keep(terminal: Terminal, written: Mapping[str, Any], out: Path | None, overwrite: bool) -> None:
     """Keep what was measured until something ended it; the command fails after that, and takes its own draft back."""
-    written = _written(done, everywhere, [])
     if out:
         with new_file(out, overwrite) as draft:
             draft.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     _tell(terminal, written, out)
 
 
-def _written(done: Sequence[Profile], everywhere: bool, estimates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _written(
+    profiles: Sequence[dict[str, Any]], everywhere: bool, estimates: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """Return one profile, or all of them in one document, as JSON has it."""
-    profiles = [each.to_json() for each in done]
     if not everywhere:
         return profiles[0]
-    return {"schema_version": profiles[0]["schema_version"], "profiles": profiles, "estimates": list(estimates)}
+    return {"schema_version": profiles[0]["schema_version"], "profiles": list(profiles), "estimates": list(estimates)}
 
 
 def _tell(terminal: Terminal, written: Mapping[str, Any], out: Path | None) -> None:

@@ -239,6 +239,23 @@ class Config(Strict):
     warm_up: dict[str, dict[str, Any]]
 
 
+class Remote(Strict):
+    """The board that was measured from elsewhere, and what was carried there."""
+
+    host: str
+    host_key: str
+    board: str
+    cpu: str
+    cores: int
+    architecture: str
+    libc: str
+    python: str
+    folder: str
+    used: tuple[str, ...]
+    carried: tuple[str, ...]
+    carried_bytes: int
+
+
 class Document(Strict):
     """A profile."""
 
@@ -254,6 +271,7 @@ class Document(Strict):
     layers: tuple[Group, ...]
     findings: tuple[Finding, ...]
     warnings: tuple[str, ...]
+    remote: Remote | None
 
 
 class Documents(Strict):

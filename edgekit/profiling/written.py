@@ -46,6 +46,8 @@ def profile_json(profile: Profile) -> Json:
         "layers": [_group(group) for group in profile.layers],
         "findings": [asdict(finding) | {"rule": RULES[finding.kind]} for finding in findings],
         "warnings": list(profile.warnings),
+        # `edgekit.profile_remote` fills it in.
+        "remote": None,
     }
 
 

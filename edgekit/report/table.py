@@ -84,6 +84,8 @@ def _head(profile: Mapping[str, Any]) -> RenderableType:
     grid.add_row("engine", "; ".join(part for part in (engine, options, _threads(config["threads"])) if part))
     grid.add_row("schedule", f"{config['schedule']['name']}; rigor {config['rigor']}")
     grid.add_row("machine", _machine(machine))
+    if board := profile["remote"]:
+        grid.add_row("board", f"{board['host']}, host key {board['host_key']}")
     grid.add_row("origin", Text(f"{profile['origin']}. {target['statement']}", "yellow" if _foreign(profile) else ""))
     return grid
 

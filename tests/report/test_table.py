@@ -208,3 +208,11 @@ def test_the_width_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("COLUMNS", "84")
     assert table.profile_text(profiled()) == profile_text(profiled(), 84)
     assert table.profile_text(profiled()) != profile_text(profiled(), 100)
+
+
+def test_the_board_that_was_measured_from_elsewhere_is_named() -> None:
+    assert "host key" not in profile_text(profiled())
+    board = {"host": "ssh://nvidia@orin", "host_key": "ssh-ed25519 SHA256:abc"}
+    text = profile_text(profiled() | {"origin": "remote", "remote": board})
+    assert "ssh://nvidia@orin, host key ssh-ed25519 SHA256:abc" in text
+    assert "Latency in ms, remote" in text
