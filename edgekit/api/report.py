@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.output import new_file
-from edgekit.profiling.document import read_profile
+from edgekit.profiling.document import read_profiles
 from edgekit.profiling.result import Profile
 from edgekit.profiling.samples import decode
 from edgekit.report.html.durations import Series
@@ -33,17 +33,28 @@ def write_report(source: Profile | str | Path, out: str | Path, *, overwrite: bo
     return Path(out)
 
 
+def html_of(document: Mapping[str, Any]) -> str:
+    """Return the page of a profile's JSON, or of that of several engines."""
+    profiles = document.get("profiles", [document])
+    durations = [{part: _durations(each, part) for part in _parts(each)} for each in profiles]
+    return profile_html(profiles, durations, document.get("estimates", []))
+
+
 def _html(source: Profile | str | Path) -> str:
-    if not isinstance(source, Profile) and Path(source).is_dir():
+    if isinstance(source, Profile):
+        return html_of(source.to_json())
+    if Path(source).is_dir():
         from edgekit.calibration.artifact import Calibration
         from edgekit.report.html.calibration import calibration_html
 
         calibration = Calibration.open(source)
         about = {"recipe": calibration.recipe.name, "target": calibration.target.name}
         return calibration_html(calibration.folder, about, calibration.report)
-    profile = source.to_json() if isinstance(source, Profile) else read_profile(Path(source))
-    parts = {part for row in profile["rows"] for part in row["latency"]}
-    return profile_html(profile, {part: _durations(profile, part) for part in parts})
+    return html_of(read_profiles(Path(source)))
+
+
+def _parts(profile: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(part for row in profile["rows"] for part in row["latency"]))
 
 
 def _durations(profile: Mapping[str, Any], part: str) -> Series:

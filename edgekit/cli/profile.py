@@ -15,8 +15,10 @@ import click
 
 import edgekit
 from edgekit.cli.common import PATH, dry_run, milliseconds, overwrite, settings, terminal
+from edgekit.cli.estimate import show_estimate
 from edgekit.cli.host import for_board, host_options, show_board
 from edgekit.cli.terminal import Terminal, outline
+from edgekit.errors import UsageError
 from edgekit.output import new_file
 from edgekit.profiling.rigor import LEVELS, RIGORS, Level
 from edgekit.progress import Progress
@@ -55,7 +57,9 @@ ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 @click.option("--streams", type=click.IntRange(min=1), default=1, show_default=True, help="Engines that run at once.")
 @click.option("--threads", type=click.IntRange(min=0), default=1, show_default=True, help="0: as the engine chooses.")
 @click.option("--engine", type=click.Choice(ENGINES), help="Instead of the bundle's own; all: each that runs here.")
+@click.option("--target", help="Estimate for a board that is not here; BUNDLE may be a model or a calibration then.")
 @click.option("-o", "--out", type=PATH, help="Write the profile as JSON.")
+@click.option("--html", type=PATH, help="Write the profile as an HTML page.")
 @overwrite
 @host_options
 @dry_run
@@ -70,7 +74,9 @@ def profile(
     deadline: float | None,
     idle: float | None,
     engine: BackendName | Literal["all"] | None,
+    target: str | None,
     out: Path | None,
+    html: Path | None,
     overwrite: bool,
     host: Host | None,
     dry_run: bool,
@@ -83,10 +89,22 @@ def profile(
     compiled first.
     """
     options |= {"rigor": rigor, "seconds": seconds, "deadline_ms": deadline, "idle_ms": idle or 0.0}
+    if target and host:
+        raise UsageError(
+            problem="A board is measured with --host, or estimated with --target.",
+            found=f"--host {host} --target {target}",
+            fix="Leave one of them out.",
+        )
     if dry_run:
-        _show_plan(terminal, bundle, host, engine, options)
+        _show_plan(terminal, bundle, host, engine, {**options, **({"estimated for": target} if target else {})})
+        return
+    if target:
+        with terminal.progress() as progress:
+            source = bundle or _last(terminal, progress)
+        show_estimate(terminal, source, target, out, overwrite)
         return
     with ExitStack() as stack:
+        page = stack.enter_context(new_file(html, overwrite)) if html else None
         draft = stack.enter_context(new_file(out, overwrite)) if out else None
         progress = stack.enter_context(terminal.progress())
 
@@ -104,6 +122,10 @@ def profile(
             )
         if draft:
             draft.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+        if page:
+            from edgekit.api.report import html_of
+
+            page.write_text(html_of(written), encoding="utf-8")
     _tell(terminal, written, out)
 
 
@@ -159,7 +181,9 @@ def _estimates(bundle: Bundle) -> list[dict[str, Any]]:
     from edgekit.api.estimate import estimate_others
 
     written = [each.to_json() for each in estimate_others(bundle)]
-    return [{key: value for key, value in each.items() if key != "layers"} for each in written]
+    return [
+        {key: value for key, value in each.items() if key not in ("layers", "efficiency", "peaks")} for each in written
+    ]
 
 
 def _keep(terminal: Terminal, written: Mapping[str, Any], out: Path | None, overwrite: bool) -> None:

@@ -294,19 +294,33 @@ def read_profile(path: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: It is missing, damaged, or of another schema.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(
-            problem=f"{path} is no profile.", found=str(error), fix="Give a file that `edgekit profile -o` wrote."
-        ) from error
-    if isinstance(data, dict) and "profiles" in data:
-        engines = [each.get("config", {}).get("engine", "?") for each in data["profiles"]]
+    found = _read(path)
+    if isinstance(found, dict) and "profiles" in found:
+        engines = [each.get("config", {}).get("engine", "?") for each in found["profiles"]]
         raise ArtifactError(
             problem=f"{path} holds the profiles of several engines, and one is wanted.",
             found=", ".join(engines),
             fix="Profile the bundle in one engine: edgekit profile BUNDLE -o FILE, with --engine NAME for another one.",
         )
-    parse(Document, data, str(path), ArtifactError)
-    found: dict[str, Any] = data
-    return found
+    parse(Document, found, str(path), ArtifactError)
+    return dict(found)
+
+
+def read_profiles(path: Path) -> dict[str, Any]:
+    """Return a profile's JSON, or that of profiles in several engines, once it was found to be one.
+
+    Raises:
+        ArtifactError: It is missing, damaged, or of another schema.
+    """
+    found = _read(path)
+    parse(Documents if isinstance(found, dict) and "profiles" in found else Document, found, str(path), ArtifactError)
+    return dict(found)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            problem=f"{path} is no profile.", found=str(error), fix="Give a file that `edgekit profile -o` wrote."
+        ) from error

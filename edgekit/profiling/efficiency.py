@@ -1,6 +1,6 @@
 """Which share of a peak figure engines reach, as ranges: the one place where an estimate is not a published figure.
 
-The CPU rows are the 10th and 90th percentile over some 220 synthetic layers that are taken from no model, one thread
+The CPU rows are the 10th and 90th percentile over 215 synthetic layers that are taken from no model, one thread
 (`python -m tests.benchmarks.efficiency`; docs/estimates.md has the table). They are the same for every model. A CPU of
 another architecture was not measured: it gets the span of all CPU rows. The rows of GPUs and NPUs are assumptions, as
 wide as what users publish for them, and nobody checked them on a board.

@@ -60,6 +60,8 @@ def _latency(changes: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("", no_wrap=True)
     seen = ""
     for change in changes:
+        if change["before"] is None and change["after"] is None:
+            continue
         title = f"{change['model']}, {_PARTS[change['part']]}"
         if title != seen:
             table.add_row(Text(title, "bold"), *[""] * 6)

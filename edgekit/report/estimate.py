@@ -1,4 +1,4 @@
-"""Estimates as pages for the terminal."""
+"""An estimate as a page for the terminal."""
 
 from __future__ import annotations
 
@@ -38,23 +38,6 @@ def estimate_text(estimate: Mapping[str, Any]) -> str:
         about.append(("missing", f"{', '.join(estimate['missing'])}: without them there is no time to estimate"))
     head = [line for label, text in about for line in _hanging(label, text)]
     return "\n".join([*head, "", *_whole(estimate), "", *_layers(estimate)])
-
-
-def estimates_text(estimates: Sequence[Mapping[str, Any]]) -> str:
-    """Return one line for each board, for below a measurement."""
-    rows = [("other boards, estimated", "float ms", "INT8 ms", "speed-up", "INT8 pays", "missing")]
-    rows += [
-        (
-            each["target"],
-            _ms(each["fp_ms"]),
-            _ms(each["int8_ms"]),
-            _ratio(each["speedup"]),
-            each["int8_pays"],
-            ", ".join(each["missing"]) or _ABSENT,
-        )
-        for each in estimates
-    ]
-    return "\n".join(_aligned(rows, right=(1, 2, 3)))
 
 
 def _whole(estimate: Mapping[str, Any]) -> list[str]:

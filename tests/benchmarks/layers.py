@@ -29,11 +29,10 @@ class Layer:
 
     Attributes:
         kind: dense, narrow, depthwise, transposed, matmul, or an operator that does no multiply-accumulates.
-        channels: In and out; every second layer has them at the other side where `between` differs.
+        channels: In and out.
         size: Height and width, or tokens.
         kernel: Side of the kernel.
         dilation: Of the kernel.
-        between: Channels between two layers, where they are others: as from a picture to features, and to a mask.
     """
 
     kind: str
@@ -41,7 +40,6 @@ class Layer:
     size: int
     kernel: int = 1
     dilation: int = 1
-    between: int | None = None
 
 
 def layers() -> Iterator[Layer]:
@@ -50,9 +48,6 @@ def layers() -> Iterator[Layer]:
         macs, moved = (channels * size * kernel) ** 2, 8 * channels * size**2
         if 2e6 < macs < 4e8 and moved < CACHED:
             yield Layer("narrow" if channels < NARROW else "dense", channels, size, kernel)
-    for channels, between, size, kernel in product((2, 3, 6), (24, 48), (40, 80, 160), (1, 3, 7)):
-        if channels * between * (size * kernel) ** 2 > 2e6:
-            yield Layer("narrow", channels, size, kernel, between=between)
     for channels, size in product((24, 48, 96), (20, 40, 80)):
         yield Layer("dense", channels, size, 3, dilation=4)
     for channels, size in product((24, 48, 96, 192), (20, 40, 80, 160)):
@@ -103,8 +98,7 @@ def _step(
         weight = _weight(f"{name}.w", (channels, channels), random)
         nodes = [helper.make_node("MatMul", [tensor, weight.name], [out], name)]
         return nodes, [weight], out
-    into, out_of = (layer.between or channels, channels)[:: 1 if step % 2 == 0 else -1]
-    bias = _weight(f"{name}.b", (into,), random)
+    bias = _weight(f"{name}.b", (channels,), random)
     if layer.kind == "transposed":
         # Upsampling by two, and back by a pooling, so that the next layer sees the same shape.
         weight = _weight(f"{name}.w", (channels, channels, kernel, kernel), random)
@@ -116,7 +110,7 @@ def _step(
         down = helper.make_node("MaxPool", [f"{out}.relu"], [out], f"{name}.down", kernel_shape=[1, 1], strides=[2, 2])
         return [up, relu, down], [weight, bias], out
     group = channels if layer.kind == "depthwise" else 1
-    weight = _weight(f"{name}.w", (into, out_of // group, kernel, kernel), random)
+    weight = _weight(f"{name}.w", (channels, channels // group, kernel, kernel), random)
     pad = kernel // 2 * layer.dilation
     convolution = helper.make_node(
         "Conv",

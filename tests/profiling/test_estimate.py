@@ -13,7 +13,7 @@ from edgekit.profiling.efficiency import Range, efficiency_of
 from edgekit.profiling.estimate import Estimate, estimate_model, pays
 from edgekit.profiling.peaks import Peaks, integer_ratio, own_peaks, published_peaks
 from edgekit.profiling.roofline import layer_time, layer_works
-from edgekit.report.estimate import estimate_text, estimates_text
+from edgekit.report.estimate import estimate_text
 from edgekit.targets import list_targets, load_target
 from tests.graph.models import NetBuilder
 
@@ -111,7 +111,6 @@ def test_every_shipped_target_has_an_estimate_that_is_labelled(name: str) -> Non
     text = estimate_text(written)
     assert "estimated" in text
     assert max(map(len, text.splitlines())) <= 100
-    assert max(map(len, estimates_text([written]).splitlines())) <= 100
 
 
 @pytest.mark.parametrize(

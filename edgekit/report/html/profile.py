@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from typing import Any
 
 from edgekit.report.html.bars import growth, layer_bars, memory_bars
@@ -22,13 +23,56 @@ PERCENTILES = ("p50", "p90", "p99", "p99.9")
 Json = Mapping[str, Any]
 
 
-def profile_html(profile: Json, durations: Mapping[str, Series]) -> str:
-    """Return the page of a profile.
+def profile_html(profiles: Sequence[Json], durations: Sequence[Mapping[str, Series]], estimates: Sequence[Json]) -> str:
+    """Return the page of profiles of one bundle, each in another engine.
 
     Args:
-        profile: What `Profile.to_json` returns.
-        durations: Part of the work to every duration that was measured.
+        profiles: What `Profile.to_json` returns.
+        durations: For each: part of the work to every duration that was measured.
+        estimates: Of boards that are not here, as JSON has them.
     """
+    first = profiles[0]
+    sections = [
+        section_
+        for profile, taken in zip(profiles, durations, strict=True)
+        for section_ in [
+            f'<h2 class="engine">{escape(_engine(profile))}</h2>' if len(profiles) > 1 else "",
+            *_sections(profile, taken),
+        ]
+    ]
+    return page(
+        f"Profile of {str(first['bundle']).rsplit('/', 1)[-1]}",
+        f"{'; '.join(map(_engine, profiles))}; on {first['machine']['board'] or first['machine']['cpu']}. "
+        f"{first['target']['statement']}",
+        first["origin"],
+        [*sections, section("Other boards: estimated, not measured", _estimates(estimates), _ESTIMATED)],
+    )
+
+
+_ESTIMATED = (
+    "Ranges by the roofline model from published peak figures, in ms a run. Where a descriptor lacks a figure that is "
+    "needed, there is no estimate."
+)
+
+
+def _estimates(estimates: Sequence[Json]) -> str:
+    rows = [
+        (
+            each["target"],
+            *(_span(each[key]) for key in ("fp_ms", "int8_ms", "speedup")),
+            each["int8_pays"],
+            ", ".join(each["missing"]) or "-",
+        )
+        for each in estimates
+    ]
+    return table(("", "floating point", "INT8", "speed-up", "INT8 pays", "missing"), rows) if rows else ""
+
+
+def _span(pair: Sequence[float] | None) -> str:
+    return f"{number(pair[0])} to {number(pair[1])}" if pair else "-"
+
+
+def _sections(profile: Json, durations: Mapping[str, Series]) -> list[str]:
     deadline = profile["config"]["deadline_ms"]
     shown = [part for part in ("end_to_end", "engine") if durations.get(part)]
     charts = "".join(
@@ -37,32 +81,26 @@ def profile_html(profile: Json, durations: Mapping[str, Series]) -> str:
         for part in shown
     )
     whole = durations.get("end_to_end") or durations.get("engine")
-    layers = profile["layers"]
-    rows = profile["rows"]
-    return page(
-        f"Profile of {str(profile['bundle']).rsplit('/', 1)[-1]}",
-        f"{_engine(profile)} on {profile['machine']['board'] or profile['machine']['cpu']}. "
-        f"{profile['target']['statement']}",
-        profile["origin"],
-        [
-            notices("finding", _partial(profile)),
-            cards(_headline(profile)),
-            notices("finding", (f"{NAMES[each['model']]}: {each['statement']}" for each in profile["findings"])),
-            notices("warning", profile["warnings"]),
-            section("Latency distribution", f'<div class="pair">{charts}</div>' if charts else ""),
-            section("Time line", time_line(whole, deadline) if whole else "", _schedule(profile)),
-            section("Latency in ms", _latency(profile), _few(profile)),
-            section(
-                "Layers",
-                layer_bars(layers) if layers else "",
-                "Measured under the engine's own profiler, which slows it down: the shares count. What engines fuse "
-                "stands in one row, with the nodes of the model that it computes.",
-            ),
-            section("Memory of a fresh process", memory_bars(rows) + growth(rows)),
-            section("Machine and conditions", facts(_conditions(profile))),
-            section("Origin of the figures", facts(_origins(profile))),
-        ],
-    )
+    layers, rows = profile["layers"], profile["rows"]
+    return [
+        notices("finding", _partial(profile)),
+        cards(_headline(profile)),
+        notices("finding", (f"{NAMES[each['model']]}: {each['statement']}" for each in profile["findings"])),
+        notices("warning", profile["warnings"]),
+        section("Latency distribution", f'<div class="pair">{charts}</div>' if charts else ""),
+        section("Time line", time_line(whole, deadline) if whole else "", _schedule(profile)),
+        section("Latency in ms", _latency(profile), _few(profile)),
+        section("Layers", layer_bars(layers) if layers else "", _LAYERS),
+        section("Memory of a fresh process", memory_bars(rows) + growth(rows)),
+        section("Machine and conditions", facts(_conditions(profile))),
+        section("Origin of the figures", facts(_origins(profile))),
+    ]
+
+
+_LAYERS = (
+    "Measured under the engine's own profiler, which slows it down: the shares count. What an engine fuses is one row, "
+    "with the nodes of the model that it computes."
+)
 
 
 def _partial(profile: Json) -> Iterator[str]:

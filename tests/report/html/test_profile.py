@@ -12,7 +12,11 @@ import pytest
 
 import edgekit
 from edgekit.errors import ArtifactError, OutputError
+from edgekit.graph.clean import clean
+from edgekit.profiling.estimate import estimate_model
 from edgekit.profiling.samples import encode, read_samples
+from edgekit.targets import load_target
+from tests.graph.models import batchnorm_net
 from tests.report.html.browser import CHROMIUM, look
 from tests.report.test_table import profiled
 
@@ -105,6 +109,19 @@ def test_a_profile_without_layers_memory_and_deadline_has_a_page(tmp_path: Path)
     page = written(found, tmp_path)
     assert "<h2>Layers</h2>" not in page
     assert "does not tell what a process holds" in page
+
+
+def test_profiles_in_several_engines_share_a_page_with_the_estimates(tmp_path: Path) -> None:
+    first, second = profile(), profile()
+    second["config"]["engine"] = "onnxruntime"
+    model = clean(batchnorm_net(), 17).model
+    boards = [estimate_model("net", model, load_target(name)) for name in ("jetson-orin", "qualcomm-htp-v73")]
+    estimates = [board.to_json() for board in boards]
+    page = written({"schema_version": 2, "profiles": [first, second], "estimates": estimates}, tmp_path)
+    assert page.count("<h2>Latency distribution</h2>") == 2
+    assert '<h2 class="engine">openvino 2026.4.1, 1 thread</h2>' in page
+    assert "Other boards: estimated, not measured" in page
+    assert "int8_tops, fp16_tflops, dram_gb_s" in page
 
 
 def test_what_is_no_profile_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
