@@ -31,7 +31,7 @@ class Rigor:
 
 RIGORS: Mapping[Level, Rigor] = {
     # As many as a median takes.
-    "quick": Rigor(seconds=10, samples=11, soak_runs=1_000, soak_seconds=1.5),
+    "quick": Rigor(seconds=10, samples=11, soak_runs=1_000, soak_seconds=0.5),
     "standard": Rigor(seconds=60, samples=1_024, soak_runs=10_000, soak_seconds=15),
     # MLPerf Automotive: 600 s and 6,636 queries of one model; here are two.
     "automotive": Rigor(seconds=1_200, samples=6_636, soak_runs=10_000, soak_seconds=600, constant_rate=True),

@@ -87,6 +87,7 @@ def test_what_makes_no_sense_is_a_usage_error(in_process: Edgekit, bundle: Path,
     assert flag in done.stderr or flag[2:] in done.stderr
 
 
+@pytest.mark.slow
 def test_without_a_bundle_the_built_in_model_is_made_once(in_process: Edgekit, tmp_path: Path) -> None:
     first = in_process("profile", *QUICK, "-o", "all.json")
     assert first.returncode == 0, first.stderr
@@ -110,6 +111,7 @@ def test_another_models_bundle_is_not_taken_for_the_built_in_one(bundle: Path) -
     assert not is_current(bundle, host_target_name())
 
 
+@pytest.mark.slow
 def test_without_a_bundle_the_last_one_under_build_is_measured_in_all_engines(
     in_process: Edgekit, bundle: Path, tmp_path: Path
 ) -> None:
