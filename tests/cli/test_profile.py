@@ -18,13 +18,14 @@ QUICK = ("--seconds", "0.2")
 
 
 def test_it_measures_both_models_and_says_so(in_process: Edgekit, bundle: Path, tmp_path: Path) -> None:
-    done = in_process("profile", bundle, *QUICK, "-o", "profile.json")
+    done = in_process("profile", bundle, *QUICK, "-o", "profile.json", "--html", "page.html")
     assert done.returncode == 0, done.stderr
     assert "measured" in done.stdout
     assert "\x1b" not in done.stdout
     written = json.loads((tmp_path / "profile.json").read_text())
     assert written["origin"] == "measured"
     assert [row["model"] for row in written["rows"]] == ["fp", "int8"]
+    assert "<h2>Latency distribution</h2>" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_json_is_the_profile_and_nothing_else(edgekit: Edgekit, bundle: Path) -> None:
