@@ -79,6 +79,14 @@ class PrecisionRecord(Strict):
     macs: float = Field(description="share of the model's multiply-accumulates, 0 to 1")
 
 
+class FallbackRecord(Strict):
+    """A node that the accelerator does not run, as `edgekit.backends.Fallback` has it."""
+
+    node: str
+    operator: str
+    why: str
+
+
 class EngineRecord(Strict):
     """The engine that the bundle was compiled for."""
 
@@ -94,6 +102,8 @@ class EngineRecord(Strict):
     precisions: tuple[PrecisionRecord, ...] = Field(
         default=(), description="how much of the work runs in which precision; empty where the engine does not tell"
     )
+    nodes: int = Field(default=0, description="of the model that was built, without Q/DQ")
+    fallback: tuple[FallbackRecord, ...] = Field(default=(), description="those that the accelerator does not run")
 
 
 class SceneLimits(Strict):
@@ -117,6 +127,9 @@ class Golden(Strict):
     """Inputs and outputs that `edgekit verify` replays."""
 
     engine: str = Field(description="engine and version that computed the outputs")
+    origin: Literal["measured", "simulated"] = Field(
+        default="measured", description="whether that engine is the target's own, or a simulator of it"
+    )
     tolerance: dict[str, float] = Field(description="output to the largest |difference| allowed")
     rule: str = Field(description="how the tolerance was chosen")
     limits: SceneLimits

@@ -10,6 +10,7 @@ EXTRAS = {
     "onnx": "calibrate",
     "onnx_ir": "calibrate",
     "onnxruntime": "onnxruntime",
+    "onnxruntime_qnn": "qnn",
     "onnxscript": "calibrate",
     "openvino": "openvino",
     "packaging": "remote",

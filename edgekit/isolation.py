@@ -123,8 +123,8 @@ def answer_of(what: str, code: int, result: str, error: str, log: str) -> dict[s
         raise kind(**told)
     if code or not result:
         raise TargetError(
-            problem=f"{what}: the process {_ending(code)}.",
-            found=_last_lines(log),
+            problem=f"{what}: the process {ending(code)}.",
+            found=last_lines(log),
             fix="This is the foreign library's failure: the lines above are its own. Check that its version and "
             "driver fit the machine with `edgekit doctor`.",
         )
@@ -139,7 +139,7 @@ def _run(folder: Path, what: str, timeout_s: float, progress: Progress, environm
         process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(folder)],
             cwd=folder,
-            env=_environment(folder, environment),
+            env=process_environment(folder, environment),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -159,12 +159,13 @@ def _run(folder: Path, what: str, timeout_s: float, progress: Progress, environm
                 process.wait()
     raise TargetError(
         problem=f"{what}: the process did not end within {timeout_s:g} s and was killed.",
-        found=_last_lines((folder / _LOG).read_text(encoding="utf-8", errors="replace")),
+        found=last_lines((folder / _LOG).read_text(encoding="utf-8", errors="replace")),
         fix="Give it more time, or a smaller model.",
     )
 
 
-def _environment(folder: Path, more: Mapping[str, str]) -> dict[str, str]:
+def process_environment(folder: Path, more: Mapping[str, str]) -> dict[str, str]:
+    """Return all variables of a process whose HOME is `folder / "home"`."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     home = str(folder / "home")
     # Where `edgekit` lies becomes a place that the new Python imports from: the same code runs.
@@ -186,13 +187,15 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def _ending(code: int) -> str:
+def ending(code: int) -> str:
+    """Say how a process with this exit code ended."""
     if code < 0:
         return f"crashed with {signal.Signals(-code).name}"
     return f"ended with exit code {code}" if code else "ended without a result"
 
 
-def _last_lines(log: str) -> str:
+def last_lines(log: str) -> str:
+    """Return the end of a log, as an error shows it."""
     lines = [line for line in log.strip().splitlines() if line.strip()]
     return "\n".join(lines[-LOG_LINES:]) or "it said nothing"
 

@@ -106,6 +106,11 @@ class Target(Strict):
     tested: str = Field(description="what of this target was really run, and what never was")
 
 
+def origin_of(target: Target) -> Literal["measured", "simulated"]:
+    """Return the label of what a target's engine gives on the machine that built it; of times there are none then."""
+    return "simulated" if target.runs == "simulated" else "measured"
+
+
 class _Alias(Strict):
     alias: str
 

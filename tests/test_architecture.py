@@ -12,6 +12,7 @@ SOURCES = sorted((ROOT / "edgekit").rglob("*.py"))
 MAX_LINES = 400
 
 BASE = {
+    "companion",
     "config",
     "extras",
     "frames",

@@ -33,6 +33,7 @@ EXPECTED = ALIASES | {
     "jetson-agx-orin-jp6",
     "jetson-agx-orin-jp7",
     "jetson-orin-nano-jp6",
+    "qualcomm-htp-v69",
     "qualcomm-htp-v73",
     "qualcomm-htp-v75",
     "x86-onnxruntime",

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgekit import __version__
 from edgekit.api.evidence import Evidence, Outputs, gather_evidence
+from edgekit.api.offload import allowing_fallback, compute_nodes, require_offloaded
 from edgekit.api.placing import Placed, Tuning, placements
 from edgekit.backends import Backend, Build, backend_for
 from edgekit.backends.precision import PrecisionShare, precision_shares, require_precision
@@ -21,6 +22,7 @@ from edgekit.bundle import (
     SCALES,
     Bundle,
     EngineRecord,
+    FallbackRecord,
     Golden,
     GoldenRecord,
     Input,
@@ -43,7 +45,7 @@ from edgekit.errors import ArtifactError, HostMismatchWarning, ModelError, Usage
 from edgekit.graph.cost import node_costs
 from edgekit.output import new_file
 from edgekit.progress import Progress, silent
-from edgekit.targets import Target, cpu_flags, load_target
+from edgekit.targets import Target, cpu_flags, load_target, origin_of
 
 # The same engine gave the same values with any thread count and on any instruction set whose 8-bit products are exact.
 # Kept from using VNNI, so that they saturate, OpenVINO's outputs moved by 13 to 48 % of their range on three
@@ -66,6 +68,7 @@ def compile(
     retune: bool = False,
     threads: int = 1,
     overwrite: bool = False,
+    require_offload: float | None = None,
     progress: Progress = silent,
 ) -> Bundle:
     """Build a calibration for a target and write the bundle.
@@ -86,18 +89,23 @@ def compile(
         retune: Measure anew, whatever was measured before.
         threads: Threads of the engine while it is measured; 0 lets it choose.
         overwrite: Replace an existing bundle.
+        require_offload: So many percent of the model's nodes, not counting Q/DQ, have to run on the target's
+            accelerator, and the others may run on its CPU. None: as the target's options say; by those of QNN none may.
         progress: Told how far it is.
 
     Raises:
         UsageError: There is no such target, the calibration simulates fewer bits than any target runs, or a figure is
             out of its range.
         ArtifactError: The calibration is damaged, or does not serve the target.
+        GateError: Fewer nodes run on the accelerator than `require_offload` asks for.
         TargetError: The engine is not installed, or computes in another precision than the target asks for.
         ModelError: The engine does not accept the model, or miscomputes it.
         OutputError: The bundle exists, or cannot be written.
     """
     opened = calibration if isinstance(calibration, Calibration) else Calibration.open(calibration)
     board = opened.target if target is None else load_target(target)
+    if require_offload is not None:
+        board = allowing_fallback(board, require_offload)
     _require_runnable(opened)
     _warn_of_missing_isa(board)
     if not opened.golden():
@@ -109,6 +117,7 @@ def compile(
         backend = backend_for(board.backend)
         choices = placements(opened, board, model, scales, tuning, progress)
         placed, built, evidence = _one_that_agrees(opened, board, backend, choices, progress)
+        require_offloaded(built, placed.model, board, require_offload)
         progress("compile", 1, 3)
         manifest, members = _content(opened, board, backend, placed, built, evidence)
         progress("compile", 2, 3)
@@ -226,9 +235,12 @@ def _content(
             reproducible=built.reproducible,
             layers=tuple(LayerRecord.model_validate(asdict(layer)) for layer in built.layers),
             precisions=tuple(PrecisionRecord.model_validate(asdict(share)) for share in shares),
+            nodes=compute_nodes(placed.model),
+            fallback=tuple(FallbackRecord.model_validate(asdict(node)) for node in built.fallback),
         ),
         golden=Golden(
             engine=evidence.engine,
+            origin=origin_of(board),
             tolerance=_tolerance(evidence.outputs),
             rule=TOLERANCE_RULE,
             limits=SCENE_LIMITS,

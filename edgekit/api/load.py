@@ -12,7 +12,7 @@ from edgekit.bundle import REFERENCE, Bundle, open_bundle
 from edgekit.errors import HostMismatchWarning, UsageError
 from edgekit.runtime.preprocessing import Preprocessor
 from edgekit.runtime.session import Session, heads_of
-from edgekit.targets import BackendName, Device, cpu_flags
+from edgekit.targets import BackendName, Device, cpu_flags, origin_of
 from edgekit.tasks import task_for
 
 _ARCHITECTURES = {"AMD64": "x86_64", "arm64": "aarch64"}
@@ -54,6 +54,11 @@ def load(
     task = task_for(manifest.recipe)
     loaded = backend.load(members, options, threads)
     mismatch = host_mismatch(manifest.target.name, manifest.target.device, platform.machine(), cpu_flags())
+    if name == manifest.engine.backend and origin_of(manifest.target) == "simulated":
+        mismatch = (
+            f"{manifest.target.name} is simulated on this machine: what it computes counts, and its latency and memory "
+            "here say nothing of the device."
+        )
     if mismatch:
         warnings.warn(mismatch, HostMismatchWarning, stacklevel=2)
     return Session(loaded, manifest.input.name, preprocessor, heads, task)

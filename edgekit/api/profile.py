@@ -28,7 +28,7 @@ from edgekit.profiling.schedule import Budget, WarmUp
 from edgekit.profiling.work import frame_work, start_engine
 from edgekit.progress import Progress, silent
 from edgekit.runtime.session import Session
-from edgekit.targets import BackendName, cpu_flags
+from edgekit.targets import BackendName, cpu_flags, origin_of
 
 __all__ = ["Profile", "profile"]
 
@@ -88,6 +88,7 @@ def profile(
     """
     plan = _plan(rigor, seconds, Pace(fps, burst, idle_ms, streams, queue), deadline_ms)
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    _require_device(opened, engine_of(opened, engine)[0])
     with ExitStack() as stack:
         # The bundle's own engine comes first: where it is one that runs on the board only, its message is the right
         # one.
@@ -207,6 +208,17 @@ def _loaded(bundle: Bundle, threads: int, model: Model, engine: BackendName | No
         # The profile itself says what this machine is not.
         warnings.simplefilter("ignore", HostMismatchWarning)
         return load(bundle, threads=threads, reference=model == "fp", engine=engine)
+
+
+def _require_device(bundle: Bundle, engine: BackendName) -> None:
+    target = bundle.manifest.target
+    if engine == target.backend and origin_of(target) != "measured":
+        raise TargetError(
+            problem=f"{bundle.path} cannot be profiled here: {target.name} is simulated on this machine, and a "
+            "simulator's times are not a device's.",
+            found=f"the device is {target.device.soc}",
+            fix="Run it, or verify what it computes: edgekit run, edgekit verify. Measure times on the device.",
+        )
 
 
 def _golden(bundle: Bundle) -> list[GoldenVector]:

@@ -14,6 +14,7 @@ from edgekit.api.load import load
 from edgekit.backends import backend_for
 from edgekit.bundle import Bundle, Golden, GoldenVector, SceneLimits, open_bundle
 from edgekit.runtime.session import Session
+from edgekit.targets import origin_of
 from edgekit.tasks.base import Agreement
 
 
@@ -43,6 +44,7 @@ class Verification:
         members: Members whose hash was found right.
         engine: Engine and version that ran here.
         golden_engine: Engine and version that the golden outputs are from.
+        origin: `simulated` where the engine here is a simulator of the target's; else `measured`.
         tolerance: Output to the largest |difference| allowed.
         vectors: The golden vectors.
     """
@@ -51,6 +53,7 @@ class Verification:
     members: int
     engine: str
     golden_engine: str
+    origin: str
     tolerance: Mapping[str, float]
     vectors: tuple[VectorCheck, ...]
 
@@ -81,6 +84,7 @@ def verify(bundle: Bundle | str | Path, *, threads: int = 0) -> Verification:
         members=len(manifest.members),
         engine=f"{backend} {backend_for(backend).available().version}",
         golden_engine=manifest.golden.engine,
+        origin=origin_of(manifest.target),
         tolerance=manifest.golden.tolerance,
         vectors=vectors,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from edgekit.backends.base import Availability, Backend, Build, Engine, Layer, Members, Tensors, TimedLayer
+from edgekit.backends.base import Availability, Backend, Build, Engine, Fallback, Layer, Members, Tensors, TimedLayer
 from edgekit.backends.signature import TensorSpec
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Backend",
     "Build",
     "Engine",
+    "Fallback",
     "Layer",
     "Members",
     "TensorSpec",

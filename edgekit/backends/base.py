@@ -63,12 +63,28 @@ class TimedLayer:
 
 
 @dataclass(frozen=True)
+class Fallback:
+    """A node of the model that the target's accelerator does not run, and the CPU does.
+
+    Attributes:
+        node: The node's name.
+        operator: Its operator.
+        why: Why, as far as the engine tells.
+    """
+
+    node: str
+    operator: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Build:
     """What a backend made of a model.
 
     Attributes:
         members: What goes into the bundle; names carry no folder.
         layers: What the engine computes in which precision; empty where it does not tell, or is built on the device.
+        fallback: Nodes that the accelerator does not run; Q/DQ nodes are not counted.
         reproducible: Whether the same model and target give the same bytes again.
         log: What the engine's own compiler printed, where it ran in a process of its own.
         seconds: How long the engine's compiler took, where it ran here.
@@ -77,6 +93,7 @@ class Build:
 
     members: Members
     layers: tuple[Layer, ...] = ()
+    fallback: tuple[Fallback, ...] = ()
     reproducible: bool = True
     log: str = ""
     seconds: float | None = None

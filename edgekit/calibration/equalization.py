@@ -260,5 +260,6 @@ def _quantized(plain: Plain, built: Equalized, source: _Source) -> onnx.ModelPro
         observe(built.model, [one.tensor for one in built.placement.activations], source.inputs(), source.names),
         pixel_grids(built.model, plain.recipe.preprocessing),
     )
-    scales = choose_scales(built.model, built.placement, scheme, observations, plain.ranges, built.grids)
-    return write_qdq(built.model, built.placement, scheme, parameters_of(scales), grids=built.grids)
+    placement = built.placement.without_wide()
+    scales = choose_scales(built.model, placement, scheme, observations, plain.ranges, built.grids)
+    return write_qdq(built.model, placement, scheme, parameters_of(scales), grids=built.grids)

@@ -178,8 +178,9 @@ STEPS: dict[str, Callable[[State, Any, Progress], State]] = {
 def observable(model: onnx.ModelProto, target: Target) -> list[str]:
     """Return the activations that this target or any shipped one quantizes, so that one calibration serves them all."""
     schemes = {target.name: target.scheme} | {name: load_target(name).scheme for name, _ in list_targets()}
-    names = {activation.tensor for scheme in schemes.values() for activation in place(model, scheme).activations}
-    return sorted(names)
+    placements = [place(model, scheme) for scheme in schemes.values()]
+    names = {activation.tensor for placement in placements for activation in placement.activations}
+    return sorted(names.union(*(placement.wide_tensors() for placement in placements)))
 
 
 def _explained(placement: Placement, why: Mapping[str, str]) -> Placement:

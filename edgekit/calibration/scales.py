@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgekit.calibration.bits import with_bits
 from edgekit.calibration.histogram import Grid
 from edgekit.calibration.observe import Observations
 from edgekit.calibration.observers import OBSERVERS
 from edgekit.errors import ArtifactError
-from edgekit.graph.numerics import integer_limits, scale_and_zero_point
-from edgekit.graph.placement import Placement, QuantizedWeight
+from edgekit.graph.numerics import WIDENING, integer_limits, scale_and_zero_point
+from edgekit.graph.placement import Placement, QuantizedWeight, wide_key
 from edgekit.graph.qdq import QuantizationParameters
 from edgekit.graph.view import GraphView
 from edgekit.recipes import Bits, ScaleStep
@@ -167,7 +168,31 @@ def choose_scales(
         )
         for weight in placement.weights
     }
-    return activations | weights
+    wide = _wide_scales(view, placement, scheme, activations, observations, step)
+    return wide | activations | weights
+
+
+def _wide_scales(
+    view: GraphView,
+    placement: Placement,
+    scheme: Scheme,
+    narrow: Mapping[str, TensorScale],
+    observations: Observations,
+    step: ScaleStep,
+) -> dict[str, TensorScale]:
+    """Choose the grids of 16-bit activations, wide enough for all values that were seen, and of what they multiply."""
+    grid = with_bits(scheme.activations, 16)
+    names = placement.wide_tensors()
+    _require_observed(names, observations)
+    whole = step.model_copy(update={"activations": "min-max"})
+    chosen = {name: _chosen([name], grid, observations, whole) for name in names}
+    wide = {wide_key(name): _activation_scale(name, name, chosen, grid, observations) for name in names}
+    weights = {}
+    for node in placement.wide:
+        source = node.weight.activation
+        step_read = wide[wide_key(source)].scale[0] if source in names else narrow[source].scale[0] / WIDENING
+        weights[node.weight.tensor] = _weight_scale(node.weight, view, scheme.weights, step, step_read)
+    return wide | weights
 
 
 def _activation_scales(
@@ -177,13 +202,7 @@ def _activation_scales(
     observations: Observations,
     step: ScaleStep,
 ) -> dict[str, TensorScale]:
-    missing = [activation.tensor for activation in placement.activations if activation.tensor not in observations]
-    if missing:
-        raise ArtifactError(
-            problem="The calibration has not observed every tensor that this target quantizes.",
-            found=f"{len(missing)} missing, first '{missing[0]}'",
-            fix="Calibrate for this target: edgekit calibrate --target ...",
-        )
+    _require_observed([activation.tensor for activation in placement.activations], observations)
     groups: dict[str, list[str]] = {}
     for activation in placement.activations:
         groups.setdefault(activation.group, []).append(activation.tensor)
@@ -194,6 +213,16 @@ def _activation_scales(
         one.tensor: _activation_scale(one.tensor, one.group, chosen, grids.get(one.tensor, scheme), observations)
         for one in placement.activations
     }
+
+
+def _require_observed(names: Sequence[str], observations: Observations) -> None:
+    missing = [name for name in names if name not in observations]
+    if missing:
+        raise ArtifactError(
+            problem="The calibration has not observed every tensor that this target quantizes.",
+            found=f"{len(missing)} missing, first '{missing[0]}'",
+            fix="Calibrate for this target: edgekit calibrate --target ...",
+        )
 
 
 @dataclass(frozen=True)

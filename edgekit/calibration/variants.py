@@ -88,6 +88,7 @@ class Variants:
         return frozenset(self.nodes) - frozenset(_quantized(self.placement(keep)))
 
     def _write(self, placement: Placement) -> onnx.ModelProto:
+        placement = placement.without_wide()
         weights = {weight.tensor for weight in placement.weights}
         nodes = {weight.node for weight in placement.weights}
         return write_qdq(

@@ -258,4 +258,4 @@ def _observed(state: State) -> int:
 
 
 def _is_quantized(node: str, scales: Scales, higher_precision: str) -> bool:
-    return node in scales.nodes and scales.nodes[node].precision != higher_precision
+    return node in scales.nodes and scales.nodes[node].precision not in (higher_precision, "fp16")

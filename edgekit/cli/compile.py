@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 @click.option(
     "--threads", type=click.IntRange(min=0), default=1, show_default=True, help="Of the engine; 0: its own choice."
 )
+@click.option(
+    "--require-offload",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help="Of the model's nodes, so many must run on the accelerator; others may go to its CPU.",
+)
 @overwrite
 @dry_run
 @settings
@@ -48,6 +54,7 @@ def compile_(
     tune_seconds: float,
     retune: bool,
     threads: int,
+    require_offload: float | None,
     overwrite: bool,
     dry_run: bool,
 ) -> None:
@@ -83,6 +90,7 @@ def compile_(
             retune=retune,
             threads=threads,
             overwrite=overwrite,
+            require_offload=require_offload,
             progress=progress,
         )
     terminal.show(f"{table(_rows(bundle))}\n\n{placement_text(bundle.manifest.placement)}")
@@ -110,7 +118,8 @@ def compile_(
         commands = textwrap.indent(commands.replace("BUNDLE.edge", bundle.path.name), "  ")
         terminal.note(f"\nThe engine is built on the {manifest.target.device.soc}, not here:\n{commands}")
     else:
-        terminal.note(f"\nnext: edgekit profile {bundle.path}")
+        following = "profile" if manifest.golden.origin == "measured" else "verify"
+        terminal.note(f"\nnext: edgekit {following} {bundle.path}")
 
 
 def _rows(bundle: Bundle) -> list[tuple[str, str]]:
@@ -121,9 +130,13 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
         ("bundle", f"{bundle.path}, {bundle.path.stat().st_size / 1e6:.2f} MB"),
         ("target", f"{manifest.target.name}: {manifest.target.title}"),
         ("engine", f"{engine.backend} {engine.version}".strip() + f", {built}"),
-        ("golden", f"{len(manifest.golden.vectors)} vectors, outputs of {manifest.golden.engine}"),
+        (
+            "golden",
+            f"{len(manifest.golden.vectors)} vectors, outputs of {manifest.golden.engine}, {manifest.golden.origin}",
+        ),
         *([("precision", _precision(manifest))] if engine.precisions else []),
         ("agreement", _agreement(manifest)),
+        *_fallback(manifest),
     ]
 
 
@@ -133,9 +146,20 @@ def _precision(manifest: Manifest) -> str:
     return shares_text([PrecisionShare(one.precision, one.kernels, one.macs) for one in manifest.engine.precisions])
 
 
+def _fallback(manifest: Manifest) -> list[tuple[str, str]]:
+    """Say which nodes the accelerator does not run, and why."""
+    engine = manifest.engine
+    if not engine.fallback:
+        return []
+    share = 100 * (1 - len(engine.fallback) / engine.nodes)
+    rows = [f"{one.operator} {one.node}: {one.why}" for one in engine.fallback]
+    text = f"{len(rows)} of {engine.nodes} nodes run on the CPU, {share:.1f} % on the accelerator (Q/DQ not counted)"
+    return [("fallback", "\n".join([text, *rows]))]
+
+
 def _agreement(manifest: Manifest) -> str:
     """Say how far the bundle's engine lies from floating point, or ONNX Runtime where that engine does not run here."""
     figures = manifest.agreement.engine_to_reference
     if figures is None:
         return f"{figures_text(manifest.agreement.onnxruntime_to_reference)} under ONNX Runtime, measured here"
-    return f"{figures_text(figures)} against floating point, measured here on the golden vectors"
+    return f"{figures_text(figures)} against floating point, {manifest.golden.origin} here on the golden vectors"

@@ -57,7 +57,9 @@ def run(
     source = _frames(opened, data)
     total = min(len(source), limit or len(source))
     engine = opened.manifest.engine
-    caption = (bundle.name, "INT8", f"{engine.backend} {engine.version}")
+    origin = opened.manifest.golden.origin
+    simulated = "" if origin == "measured" else f", {origin}"
+    caption = (bundle.name, "INT8", f"{engine.backend} {engine.version}{simulated}")
     found = []
     with ExitStack() as stack:
         session = stack.enter_context(edgekit.load(opened, threads=threads))

@@ -41,6 +41,7 @@ def verify(terminal: Terminal, /, bundle: Path, threads: int) -> None:
             "members": found.members,
             "engine": found.engine,
             "golden_engine": found.golden_engine,
+            "origin": found.origin,
             "tolerance": found.tolerance,
             "vectors": [
                 {
@@ -59,9 +60,13 @@ def _rows(found: Verification) -> list[tuple[str, str]]:
     return [
         ("bundle", str(found.bundle)),
         ("hashes", f"{found.members} members are what the manifest says"),
-        ("engine", f"{found.engine}; golden outputs of {found.golden_engine}"),
+        ("engine", f"{found.engine}{_origin(found)}; golden outputs of {found.golden_engine}"),
         *((vector.frame, _verdict(vector, found)) for vector in found.vectors),
     ]
+
+
+def _origin(found: Verification) -> str:
+    return "" if found.origin == "measured" else f", {found.origin}"
 
 
 def _verdict(vector: VectorCheck, found: Verification) -> str:

@@ -18,6 +18,21 @@ SMALLEST_SCALE = 1e-12
 """Small enough for any weight that matters, large enough that the product of two scales is no zero in float32."""
 
 
+WIDENING = 256
+"""So many steps of a 16-bit grid make one of the 8-bit grid that it was widened from."""
+
+
+def widened(scale: Array, zero_point: Array) -> tuple[NDArray[np.float32], Array]:
+    """Return scale and zero point of the 16-bit grid that holds every level of an 8-bit one exactly.
+
+    The scale is divided by a power of two, so that a level's float32 value is the same bits on both grids. The other
+    way round a value is rounded twice, to 16 bit and then to 8: at most 1 / 512 of an 8-bit step from rounding once.
+    """
+    dtype = np.uint16 if zero_point.dtype == np.uint8 else np.int16
+    wide = (zero_point.astype(np.int32) * WIDENING).astype(dtype)
+    return np.asarray(scale / np.float32(WIDENING), np.float32), np.asarray(wide)
+
+
 def integer_limits(scheme: TensorScheme) -> tuple[int, int]:
     """Return the smallest and largest integer that a scheme uses.
 

@@ -6,7 +6,7 @@ Fewer quantized tensors are both truer and often faster, so the rules place what
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 
@@ -15,6 +15,8 @@ from edgekit.targets import Scheme
 
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+WIDE = "int16"
+"""The higher precision that is integer arithmetic too: activations of 16 bit, weights of 8 (A16W8)."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,19 @@ class QuantizedWeight:
 
 
 @dataclass(frozen=True)
+class WideNode:
+    """A node that is computed with 16-bit activations and 8-bit weights, where the target's higher precision is that.
+
+    Attributes:
+        weight: Its weights, and the activation that it multiplies them with.
+        output: Its result, behind the activation function that an engine fuses into it.
+    """
+
+    weight: QuantizedWeight
+    output: str
+
+
+@dataclass(frozen=True)
 class NodePrecision:
     """The precision that a node is computed in, and why."""
 
@@ -68,12 +83,32 @@ class Placement:
         weights: Weights in graph order.
         nodes: Node name to its precision, for every node that has weights.
         keep: The nodes that were named to stay in floating point; the rules may leave others there too.
+        wide: Nodes with 16-bit activations in graph order; to what is around them they are as good as floating point.
     """
 
     activations: tuple[QuantizedActivation, ...]
     weights: tuple[QuantizedWeight, ...]
     nodes: dict[str, NodePrecision]
     keep: frozenset[str] = frozenset()
+    wide: tuple[WideNode, ...] = ()
+
+    def wide_tensors(self) -> tuple[str, ...]:
+        """Return the tensors with a 16-bit grid of their own.
+
+        They are what wide nodes make, and what they read where that is not stored in 8 bit; else it is widened.
+        """
+        narrow = {one.tensor for one in self.activations} - {node.output for node in self.wide}
+        names = [name for node in self.wide for name in (node.weight.activation, node.output)]
+        return tuple(dict.fromkeys(name for name in names if name not in narrow))
+
+    def without_wide(self) -> Placement:
+        """Return it with the wide nodes in floating point, which they are as good as."""
+        return replace(self, wide=())
+
+
+def wide_key(tensor: str) -> str:
+    """Return the name under which a tensor's own 16-bit grid is kept: it may have one of 8 bit beside it."""
+    return f"{tensor}/16bit"
 
 
 def place(model: onnx.ModelProto, scheme: Scheme, keep: Collection[str] = ()) -> Placement:
@@ -99,6 +134,11 @@ def place(model: onnx.ModelProto, scheme: Scheme, keep: Collection[str] = ()) ->
         weights=tuple(_weight(view, node, scheme) for node in quantized),
         nodes=nodes,
         keep=frozenset(keep),
+        wide=tuple(
+            WideNode(_weight(view, view.nodes[name], scheme), _after_activation(view, view.nodes[name]))
+            for name, node in nodes.items()
+            if node.precision == WIDE
+        ),
     )
 
 
@@ -115,10 +155,20 @@ def _node_precisions(view: GraphView, scheme: Scheme, keep: Collection[str]) -> 
         if downstream or is_candidate:
             leads_to_candidate.add(node.name)
         if reason:
-            chosen[node.name] = NodePrecision(scheme.higher_precision, f"kept: {reason}")
+            chosen[node.name] = NodePrecision(_higher_precision(view, node, scheme), f"kept: {reason}")
         elif is_candidate:
             chosen[node.name] = NodePrecision(scheme.weights.dtype, f"the target computes {node.op_type} in 8 bit")
     return dict(reversed(chosen.items()))
+
+
+def _higher_precision(view: GraphView, node: onnx.NodeProto, scheme: Scheme) -> str:
+    """Return what a node is kept in: 16-bit activations need constant weights, and half precision needs nothing."""
+    in_integers = node.op_type in scheme.operators and not _multiplies_activations(view, node)
+    return "fp16" if scheme.higher_precision == WIDE and not in_integers else scheme.higher_precision
+
+
+def _multiplies_activations(view: GraphView, node: onnx.NodeProto) -> bool:
+    return not view.is_constant(node.input[1]) or view.is_constant(node.input[0])
 
 
 def _reason_to_keep(view: GraphView, node: onnx.NodeProto, scheme: Scheme, keep: Collection[str]) -> str:
@@ -126,7 +176,7 @@ def _reason_to_keep(view: GraphView, node: onnx.NodeProto, scheme: Scheme, keep:
         return "named to stay in higher precision"
     if node.op_type not in scheme.operators:
         return f"the target's rules leave {node.op_type} as it is"
-    if not view.is_constant(node.input[1]) or view.is_constant(node.input[0]):
+    if _multiplies_activations(view, node):
         return "it multiplies two activations, not weights"
     return ""
 

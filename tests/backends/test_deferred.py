@@ -13,7 +13,6 @@ from edgekit.targets import load_target
 from tests.backends import models
 
 ORIN = load_target("jetson-orin")
-SNAPDRAGON = load_target("qualcomm-htp-v75")
 
 
 class TestTensorRt:
@@ -39,14 +38,6 @@ class TestTensorRt:
 
     def test_model_without_quantization_is_accepted(self) -> None:
         assert set(TensorRtBackend().build(models.conv_relu(), ORIN).members) == {"model.onnx", "build.json"}
-
-
-class TestQnn:
-    def test_recipe_holds_the_options_of_the_target(self) -> None:
-        model = models.quantized_conv(np.uint8, zero_point=128, bias="int32")
-        record = json.loads(QnnBackend().build(model, SNAPDRAGON).members["build.json"])
-        assert record["options"] == {"htp_arch": "75", "soc_model": "57"}
-        assert record["commands"][-1] == SNAPDRAGON.build_note.strip()
 
 
 def test_members_of_another_deferred_engine_are_refused() -> None:

@@ -4,10 +4,12 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from edgekit.graph.numerics import dequantize, integer_limits, quantize, scale_and_zero_point
+from edgekit.graph.numerics import dequantize, integer_limits, quantize, scale_and_zero_point, widened
 from edgekit.targets import TensorScheme
 
 SCHEMES = [
@@ -90,3 +92,27 @@ def test_per_channel_equals_onnx(values: list[float]) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
     (expected,) = ReferenceEvaluator(model).run(None, {"x": array, "s": scale, "z": zero_point})
     assert np.array_equal(quantize(array, scale, zero_point, scheme, axis=1), expected)
+
+
+@given(st.floats(1e-6, 1e3), st.integers(0, 255), st.sampled_from(["uint8", "int8"]))
+def test_widening_changes_no_level_of_an_8_bit_grid(scale: float, zero: int, dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    zero_point = np.array(zero + limits.min, dtype)
+    narrow = (np.float32(scale), zero_point)
+    wide = widened(np.asarray(narrow[0]), zero_point)
+    levels = dequantize(np.arange(limits.min, limits.max + 1).astype(dtype), *map(np.asarray, narrow))
+    scheme = TensorScheme(dtype=str(wide[1].dtype), symmetric=False, granularity="tensor")  # type: ignore[arg-type]
+    np.testing.assert_array_equal(dequantize(quantize(levels, *wide, scheme), *wide), levels)
+
+
+@given(arrays(np.float32, 50, elements=st.floats(-4, 4, width=32)), st.integers(0, 255))
+def test_rounding_to_16_bit_first_moves_a_value_by_no_more_than_a_512th_of_a_step(
+    values: NDArray[np.float32], zero: int
+) -> None:
+    scheme, step = TensorScheme(dtype="uint8", symmetric=False, granularity="tensor"), np.float32(0.02)
+    narrow = (np.asarray(step), np.array(zero, np.uint8))
+    wide = widened(*narrow)
+    rounded = dequantize(quantize(values, *wide, scheme.model_copy(update={"dtype": "uint16"})), *wide)
+    twice = dequantize(quantize(rounded, *narrow, scheme), *narrow)
+    clipped = np.clip(values, (0 - zero) * step, (255 - zero) * step)
+    assert np.abs(twice - clipped).max() <= step * (0.5 + 1 / 512) * (1 + 1e-4)
