@@ -96,6 +96,9 @@ class EngineRecord(Strict):
     options: dict[str, str | int | float | bool]
     members: tuple[str, ...] = Field(description="names under engine/")
     reproducible: bool = Field(default=True, description="whether compiling again gives the same bytes")
+    built_for: dict[str, str] = Field(
+        default_factory=dict, description="what the engine is bound to: GPU, versions; empty where to nothing"
+    )
     layers: tuple[LayerRecord, ...] = Field(
         default=(), description="what the engine computes in which precision; empty where it does not tell"
     )

@@ -15,6 +15,8 @@ EXTRAS = {
     "openvino": "openvino",
     "packaging": "remote",
     "scipy": "calibrate",
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt-rtx",
     "torch": "calibrate",
 }
 """Imported package to the extra of EdgeKit that installs it."""

@@ -31,7 +31,7 @@ HEARTBEAT_S = 0.5
 _KEPT_VARIABLES = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ORDER = "order.json"
-_RESULT, _ERROR, _LOG = "result.json", "error.json", "log.txt"
+_RESULT, _ERROR, _LOG, _STEP = "result.json", "error.json", "log.txt", "step.json"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def call_isolated(
         files: Plain names and contents.
         what: What is done, for errors and the progress report: "TensorRT builds the engine".
         timeout_s: After so many seconds the process is killed.
-        progress: Told, about twice a second, of the seconds that have passed and that are allowed.
+        progress: Told, about twice a second, of the step that the function last told of with `tell`, else of the
+            seconds that have passed and that are allowed.
         environment: Variables beside the few that every process here is given.
 
     Raises:
@@ -147,7 +148,7 @@ def _run(folder: Path, what: str, timeout_s: float, progress: Progress, environm
         )
         try:
             while (passed := time.monotonic() - start) < timeout_s:
-                progress(what, int(passed), int(timeout_s))
+                progress(*(_step(folder, what) or (what, int(passed), int(timeout_s))))
                 try:
                     return process.wait(min(HEARTBEAT_S, timeout_s - passed))
                 except subprocess.TimeoutExpired:
@@ -162,6 +163,21 @@ def _run(folder: Path, what: str, timeout_s: float, progress: Progress, environm
         found=last_lines((folder / _LOG).read_text(encoding="utf-8", errors="replace")),
         fix="Give it more time, or a smaller model.",
     )
+
+
+def tell(folder: Path, stage: str, done: int, total: int) -> None:
+    """Say, within the process, how far the function is; `folder` is the one that it was given."""
+    draft = folder / f"{_STEP}.new"
+    draft.write_text(json.dumps([stage, done, total]), encoding="utf-8")
+    draft.replace(folder / _STEP)
+
+
+def _step(folder: Path, what: str) -> tuple[str, int, int] | None:
+    try:
+        stage, done, total = json.loads((folder / _STEP).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return f"{what}: {stage}", done, total
 
 
 def process_environment(folder: Path, more: Mapping[str, str]) -> dict[str, str]:

@@ -228,11 +228,12 @@ def _content(
         ),
         engine=EngineRecord(
             backend=board.backend,
-            version=backend.available().version if board.builds == "here" else board.device.software,
+            version=built.version or (backend.available().version if board.builds == "here" else board.device.software),
             built=board.builds,
             options=board.options,
             members=tuple(sorted(built.members)),
             reproducible=built.reproducible,
+            built_for=dict(built.built_for),
             layers=tuple(LayerRecord.model_validate(asdict(layer)) for layer in built.layers),
             precisions=tuple(PrecisionRecord.model_validate(asdict(share)) for share in shares),
             nodes=compute_nodes(placed.model),

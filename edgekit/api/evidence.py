@@ -76,6 +76,8 @@ def gather_evidence(
         TargetError: The engine does not run here.
     """
     onnxruntime, task = backend_for("onnxruntime"), task_for(calibration.recipe)
+    # What goes to the device may have other types than the calibration's model, such as half precision.
+    model = built.get("model.onnx", model) if board.runs == "on-device" else model
     floating = _replay(onnxruntime.load({"model.onnx": reference}, {}, threads=1), calibration)
     expected = _replay(onnxruntime.load({"model.onnx": model}, {}, threads=1), calibration)
     wanted = _agreement(task, floating, expected)

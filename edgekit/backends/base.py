@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -89,6 +89,8 @@ class Build:
         log: What the engine's own compiler printed, where it ran in a process of its own.
         seconds: How long the engine's compiler took, where it ran here.
         peak_bytes: The most resident memory that its process held, where it had one of its own.
+        version: The engine's version that built it; empty for the one that `available` names.
+        built_for: What the engine is bound to, GPU, versions and the like; empty where it is bound to nothing.
     """
 
     members: Members
@@ -98,6 +100,8 @@ class Build:
     log: str = ""
     seconds: float | None = None
     peak_bytes: int | None = None
+    version: str = ""
+    built_for: Mapping[str, str] = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -172,5 +176,20 @@ class Backend(Protocol):
         Raises:
             TargetError: As for `load`.
             ArtifactError: As for `load`.
+        """
+        ...
+
+
+@runtime_checkable
+class BuildsInPlace(Protocol):
+    """A backend that builds an engine from what lies in a bundle, on the device that runs it."""
+
+    def rebuild(self, members: Mapping[str, bytes], target: Target, progress: Progress = silent) -> Build:
+        """Build the engine anew from the members that `build` returned.
+
+        Raises:
+            TargetError: The engine's compiler is not here, or this machine is not what the target stands for.
+            ArtifactError: The members are damaged or foreign.
+            ModelError: The engine does not accept the model.
         """
         ...

@@ -114,12 +114,18 @@ def compile_(
         }
     )
     if manifest.engine.built == "on-device":
-        commands = "\n".join(json.loads(bundle.read(f"{ENGINE_FOLDER}build.json"))["commands"])
-        commands = textwrap.indent(commands.replace("BUNDLE.edge", bundle.path.name), "  ")
-        terminal.note(f"\nThe engine is built on the {manifest.target.device.soc}, not here:\n{commands}")
+        record = json.loads(bundle.read(f"{ENGINE_FOLDER}build.json"))
+        terminal.note(f"\nThe engine is built on the {manifest.target.device.soc}, not here:")
+        terminal.note(_commands(record["commands"], bundle))
+        if by_hand := record.get("by_hand"):
+            terminal.note(f"or there without EdgeKit:\n{_commands(by_hand, bundle)}")
     else:
         following = "profile" if manifest.golden.origin == "measured" else "verify"
         terminal.note(f"\nnext: edgekit {following} {bundle.path}")
+
+
+def _commands(commands: list[str], bundle: Bundle) -> str:
+    return textwrap.indent("\n".join(commands).replace("BUNDLE.edge", bundle.path.name), "  ")
 
 
 def _rows(bundle: Bundle) -> list[tuple[str, str]]:

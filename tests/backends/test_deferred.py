@@ -23,7 +23,8 @@ class TestTensorRt:
         assert record["soc"] == ORIN.device.soc
         assert record["software"] == ORIN.device.software
         assert record["model_sha256"] == hashlib.sha256(model).hexdigest()
-        assert record["commands"] == ["unzip -p BUNDLE.edge engine/model.onnx > model.onnx", ORIN.build_note.strip()]
+        assert record["commands"] == ["edgekit compile BUNDLE.edge"]
+        assert record["by_hand"] == ["unzip -p BUNDLE.edge engine/model.onnx > model.onnx", ORIN.build_note.strip()]
         assert any("TensorRT version" in line for line in record["must_match"])
 
     def test_asymmetric_quantization_is_refused(self) -> None:
