@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from edgekit.api.inspect import inspect
     from edgekit.api.load import load
     from edgekit.api.profile import profile
+    from edgekit.api.rebuild import compile_in_place
     from edgekit.api.remote import profile_remote
     from edgekit.api.report import write_report
     from edgekit.api.verify import verify
@@ -66,6 +67,7 @@ __all__ = [
     "calibrate",
     "compare",
     "compile",
+    "compile_in_place",
     "estimate",
     "inspect",
     "load",
@@ -84,6 +86,7 @@ _LAZY = {
     "calibrate": "edgekit.api.calibrate",
     "compare": "edgekit.api.compare",
     "compile": "edgekit.api.compile",
+    "compile_in_place": "edgekit.api.rebuild",
     "estimate": "edgekit.api.estimate",
     "inspect": "edgekit.api.inspect",
     "load": "edgekit.api.load",

@@ -1,4 +1,4 @@
-"""`edgekit compile`: from a calibration to a bundle."""
+"""`edgekit compile`: from a calibration to a bundle, and on the device from a bundle to its engine."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import click
 import edgekit
 from edgekit.cli.common import PATH, dry_run, overwrite, settings, show_plan, terminal
 from edgekit.cli.placement import placement_text
-from edgekit.cli.terminal import Terminal, figures_text, table
+from edgekit.cli.terminal import Terminal, figures_text, outline, table
+from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
     from edgekit.bundle import Bundle, Manifest
 
 
 @click.command("compile")
-@click.argument("calibration", type=PATH)
+@click.argument("calibration", type=PATH, metavar="CALIBRATION|BUNDLE")
 @click.option("--target", help="Board: a name or a TOML file; the calibration's own if not given.")
-@click.option("-o", "--out", type=PATH, required=True, help="Bundle to write, FILE.edge.")
+@click.option("-o", "--out", type=PATH, help="Bundle to write, FILE.edge.")
 @click.option("--no-tune", is_flag=True, help="Place Q/DQ by the target's rules; measure nothing.")
 @click.option(
     "--tune-seconds",
@@ -49,7 +50,7 @@ def compile_(
     /,
     calibration: Path,
     target: str | None,
-    out: Path,
+    out: Path | None,
     no_tune: bool,
     tune_seconds: float,
     retune: bool,
@@ -58,11 +59,19 @@ def compile_(
     overwrite: bool,
     dry_run: bool,
 ) -> None:
-    """Make a calibration into a bundle for a target.
+    """Make a calibration into a bundle for a target, or build a bundle's engine on the device.
 
     CALIBRATION is a folder that `edgekit calibrate` wrote. It may be compiled for other targets than its own. Where the
     target's engine runs here, what 8 bit makes slower stays in floating point; what was measured is kept in the folder.
+
+    BUNDLE is a file that this command wrote for an engine that is built on the device: run there, it builds the engine
+    in place.
     """
+    if calibration.is_file():
+        _in_place(terminal, calibration, target, out, overwrite, dry_run)
+        return
+    if out is None:
+        raise UsageError(problem="There is no name for the bundle.", fix="Give it with --out FILE.edge.")
     from edgekit.bundle import ENGINE_FOLDER
 
     opened = edgekit.Calibration.open(calibration)
@@ -119,9 +128,44 @@ def compile_(
         terminal.note(_commands(record["commands"], bundle))
         if by_hand := record.get("by_hand"):
             terminal.note(f"or there without EdgeKit:\n{_commands(by_hand, bundle)}")
-    else:
+    elif manifest.target.runs != "on-device":
         following = "profile" if manifest.golden.origin == "measured" else "verify"
         terminal.note(f"\nnext: edgekit {following} {bundle.path}")
+    else:
+        terminal.note(f"\nIt runs on the {manifest.target.device.soc}, not here; what of that was tested:")
+        terminal.note(textwrap.indent(manifest.target.tested.strip(), "  "))
+
+
+def _in_place(
+    terminal: Terminal, path: Path, target: str | None, out: Path | None, overwrite: bool, dry_run: bool
+) -> None:
+    from edgekit.bundle import open_bundle
+
+    if target is not None or out is not None:
+        raise UsageError(
+            problem=f"The engine of {path} is built in place, for the bundle's own target.",
+            found="--target" if target is not None else "--out",
+            fix="Leave it out; for another target compile the calibration.",
+        )
+    if dry_run:
+        engine = open_bundle(path).manifest.engine
+        plan = {"bundle": str(path), "engine": engine.backend, "built_for": engine.built_for, "writes": [str(path)]}
+        terminal.show(outline(plan))
+        terminal.result({"plan": plan})
+        return
+    with terminal.progress() as progress:
+        bundle = edgekit.compile_in_place(path, overwrite=overwrite, progress=progress)
+    terminal.show(table(_rows(bundle)))
+    manifest = bundle.manifest
+    terminal.result(
+        {
+            "bundle": bundle.path,
+            "bytes": bundle.path.stat().st_size,
+            "target": manifest.target.name,
+            "engine": manifest.engine.model_dump(mode="json"),
+        }
+    )
+    terminal.note(f"\nnext: edgekit verify {bundle.path}")
 
 
 def _commands(commands: list[str], bundle: Bundle) -> str:
@@ -136,6 +180,7 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
         ("bundle", f"{bundle.path}, {bundle.path.stat().st_size / 1e6:.2f} MB"),
         ("target", f"{manifest.target.name}: {manifest.target.title}"),
         ("engine", f"{engine.backend} {engine.version}".strip() + f", {built}"),
+        *([("built for", _built_for(engine.built_for))] if engine.built_for else []),
         (
             "golden",
             f"{len(manifest.golden.vectors)} vectors, outputs of {manifest.golden.engine}, {manifest.golden.origin}",
@@ -161,6 +206,10 @@ def _fallback(manifest: Manifest) -> list[tuple[str, str]]:
     rows = [f"{one.operator} {one.node}: {one.why}" for one in engine.fallback]
     text = f"{len(rows)} of {engine.nodes} nodes run on the CPU, {share:.1f} % on the accelerator (Q/DQ not counted)"
     return [("fallback", "\n".join([text, *rows]))]
+
+
+def _built_for(fingerprint: dict[str, str]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in fingerprint.items())
 
 
 def _agreement(manifest: Manifest) -> str:

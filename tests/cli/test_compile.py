@@ -81,3 +81,16 @@ def test_without_out_it_is_a_usage_error(in_process: Edgekit, calibration: Path)
     done = in_process("compile", calibration)
     assert done.returncode == 2
     assert "--out" in done.stderr
+
+
+def test_a_bundle_is_built_in_place_for_its_own_target(in_process: Edgekit, calibration: Path, tmp_path: Path) -> None:
+    assert in_process("compile", calibration, "--target", "jetson-orin", "-o", "net.edge").returncode == 0
+    before = (tmp_path / "net.edge").read_bytes()
+    plan = json.loads(in_process("compile", "net.edge", "--dry-run", "--json").stdout)["plan"]
+    assert plan == {"bundle": "net.edge", "engine": "tensorrt", "built_for": {}, "writes": ["net.edge"]}
+    refused = in_process("compile", "net.edge", "--target", "host")
+    assert (refused.returncode, "built in place" in refused.stderr) == (2, True)
+    elsewhere = in_process("compile", "net.edge")
+    assert elsewhere.returncode == 4
+    assert "tensorrt" in elsewhere.stderr
+    assert (tmp_path / "net.edge").read_bytes() == before

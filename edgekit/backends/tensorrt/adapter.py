@@ -90,18 +90,12 @@ def require(library: str) -> str:
         TargetError: It is not installed; the message names the extra.
     """
     version = installed_version(library)
-    if not version:
-        raise TargetError(
-            problem=f"This needs the Python module {library}, which is not installed here.",
-            found="On a Jetson, JetPack brings it for the system's Python." if library == "tensorrt" else "",
-            fix=f"pip install 'edgekit[{EXTRAS[library]}]'"
-            + (
-                ", or on a Jetson make the environment with `python3 -m venv --system-site-packages`."
-                if library == "tensorrt"
-                else ""
-            ),
-        )
-    return version
+    if version:
+        return version
+    fix = f"pip install 'edgekit[{EXTRAS[library]}]'"
+    if library == "tensorrt":
+        fix += "; on a Jetson JetPack brings it: make the environment with python3 -m venv --system-site-packages"
+    raise TargetError(problem=f"This needs the Python module {library}, which is not installed here.", fix=fix)
 
 
 @dataclass(frozen=True)
@@ -279,6 +273,6 @@ class Builder:
         return Monitor()
 
 
-def fits(order: Mapping[str, Any]) -> Order:
+def order_of(told: Mapping[str, Any]) -> Order:
     """Return an order that came as JSON."""
-    return Order(**{**order, "float_nodes": tuple(order.get("float_nodes", ()))})
+    return Order(**{**told, "float_nodes": tuple(told.get("float_nodes", ()))})

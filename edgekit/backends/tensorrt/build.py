@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgekit.backends.tensorrt.adapter import Builder, Order, fits
+from edgekit.backends.tensorrt.adapter import Builder, Order, order_of
 from edgekit.backends.tensorrt.cache import with_version
 from edgekit.backends.tensorrt.fingerprint import here
 from edgekit.backends.tensorrt.layers import Record
@@ -90,7 +90,7 @@ def make(folder: Path, library: str, order: Mapping[str, Any]) -> dict[str, str]
     cache = _read(source / CACHE)
     engine, timings = builder.build(
         _read(source / MODEL),
-        fits(order),
+        order_of(order),
         with_version(cache, builder.version) if cache else b"",
         _read(source / TIMINGS),
     )

@@ -21,6 +21,9 @@ _NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 _IDLE = frozenset({"signal", "wait", "Signal", "Wait"})
 """Layers that only order the others."""
 
+_GENERATED = frozenset({"kgen"})
+"""Kernels that TensorRT generates for what lies between products, element by element."""
+
 _PRECISIONS = {
     "Int8": "int8",
     "Half": "f16",
@@ -59,27 +62,36 @@ def read_log(message: str) -> Iterator[Record]:
 def layers_of(records: Iterable[Record]) -> tuple[Layer, ...]:
     """Return what the engine computes in which precision, without what only orders other layers.
 
-    What multiplies inputs by constants of the same type computes in that type, whatever it accumulates and scales in.
-    Everything else computes in the widest floating type that it touches: a kernel that dequantizes, adds and quantizes
-    again does so in floating point.
+    What multiplies inputs of one type, or inputs by constants of the same type, computes in that type, whatever it
+    accumulates and scales in. Everything else computes in the widest floating type that it touches: a kernel that
+    dequantizes, adds and quantizes again does so in floating point. Such kernels also name the convolution that they
+    feed; a node belongs to the layer that multiplies, where there is one.
     """
+    working = [record for record in records if record.get("LayerType") not in _IDLE]
+    multiplied = {node for record in working if record.get("LayerType") not in _GENERATED for node in _nodes(record)}
     return tuple(
         Layer(
             name=str(record.get("Name", "")),
             kind=str(record.get("LayerType", "")),
             precision=_precision(record),
             device="DLA" if record.get("LayerType") == "DLA" else "GPU",
-            nodes=tuple(_NODE.findall(str(record.get("Metadata", "")))),
+            nodes=tuple(
+                node for node in _nodes(record) if record.get("LayerType") not in _GENERATED or node not in multiplied
+            ),
         )
-        for record in records
-        if record.get("LayerType") not in _IDLE
+        for record in working
     )
+
+
+def _nodes(record: Record) -> list[str]:
+    return _NODE.findall(str(record.get("Metadata", "")))
 
 
 def _precision(record: Record) -> str:
     inputs, outputs = _types(record.get("Inputs")), _types(record.get("Outputs"))
     constants = _types(record.get("Constants")) or _types([record.get("Weights")])
-    if inputs and inputs[:1] == constants[:1]:
+    multiplies = inputs[:1] == constants[:1] or (len(inputs) > 1 and len(set(inputs)) == 1)
+    if inputs and multiplies and record.get("LayerType") not in _GENERATED:
         return inputs[0]
     touched = [*inputs, *outputs, *constants]
     return next((each for each in _FLOATS if each in touched), touched[0] if touched else "")

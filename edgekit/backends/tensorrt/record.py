@@ -18,7 +18,7 @@ ENGINE = "model.engine"
 LAYERS = "layers.json"
 TIMINGS = "timing.cache"
 CACHE = "calib.cache"
-PLAIN_MODEL = "model.plain.onnx"
+PLAIN_MODEL = "plain.model.onnx"
 """Without Q/DQ, where a calibration cache holds the scales."""
 
 _SCHEMA_VERSION = 1

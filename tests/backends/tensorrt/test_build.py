@@ -45,25 +45,21 @@ def small() -> onnx.ModelProto:
     return quantized(residual_net(), SM86.scheme, image())
 
 
+@pytest.fixture(scope="module")
+def built(small: onnx.ModelProto) -> Build:
+    return build(small)
+
+
 def convolutions(model: onnx.ModelProto) -> set[str]:
     return {node.name for node in model.graph.node if node.op_type in ("Conv", "ConvTranspose")}
 
 
 def precision_of(built: Build, nodes: set[str]) -> dict[str, str]:
-    """The precision of the layer that multiplies, for each node that some layer names."""
-    found: dict[str, str] = {}
-    for layer in built.layers:
-        for name in nodes & set(layer.nodes):
-            found[name] = layer.precision if layer.kind != "kgen" else found.get(name, layer.precision)
-    return found
+    return {name: layer.precision for layer in built.layers for name in nodes & set(layer.nodes)}
 
 
 @RTX
 class TestRtx:
-    @pytest.fixture(scope="class")
-    def built(self, small: onnx.ModelProto) -> Build:
-        return build(small)
-
     def test_every_quantized_convolution_is_in_8_bit_and_two_builds_are_the_same(
         self, small: onnx.ModelProto, built: Build
     ) -> None:

@@ -63,7 +63,7 @@ def test_the_dla_gets_every_scale_of_the_model_and_a_model_without_qdq() -> None
     members = TensorRtBackend().build(model.SerializeToString(), DLA).members
     assert read_cache(members["calib.cache"]) == scales_of(model)
     assert {"image", "stem_relu", "pooled", "block"} <= scales_of(model).keys()
-    plain = onnx.load_model_from_string(members["model.plain.onnx"])
+    plain = onnx.load_model_from_string(members["plain.model.onnx"])
     assert plain == without_qdq(model)
     assert scales_of(model).keys() <= {value.name for value in plain.graph.input} | {
         name for node in plain.graph.node for name in node.output

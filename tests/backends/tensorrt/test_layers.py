@@ -7,9 +7,9 @@ LOG = """Layers:
 Name: conv_myl0_1, LayerType: correlation, Inputs: [ { Name: x, y, Dimensions: [1,4,8,8], Strides: [256,1,32,4], \
 StrideOrder: [3,0,2,1], Datatype: Int8, Format: (NHWC) Channel major format }], Constants: [ { Name: w, Dimensions: \
 [8,4,3,3], Strides: [36,1,12,4], StrideOrder: [3,0,2,1], Datatype: Int8, Format: (NHWC) Channel major format }, { \
-Name: s, Dimensions: [1,8,1,1], Strides: [8,1,8,8], StrideOrder: [3,0,2,1], Datatype: Float, Format: (NHWC) Channel major \
-format }], Outputs: [ { Name: o, Dimensions: [1,8,8,8], Strides: [512,1,64,8], StrideOrder: [3,0,2,1], Datatype: Half, \
-Format: (NHWC) Channel major format }], TacticName: __myelin_CASK_STUB, StreamId: 0, Metadata: [ONNX Layer: \
+Name: s, Dimensions: [1,8,1,1], Strides: [8,1,8,8], StrideOrder: [3,0,2,1], Datatype: Float, Format: (NHWC) Channel \
+major format }], Outputs: [ { Name: o, Dimensions: [1,8,8,8], Strides: [512,1,64,8], StrideOrder: [3,0,2,1], Datatype: \
+Half, Format: (NHWC) Channel major format }], TacticName: __myelin_CASK_STUB, StreamId: 0, Metadata: [ONNX Layer: \
 /conv/Conv][ONNX Layer: w_dequantized]
 Name: wait_myl0_2, LayerType: wait, Inputs: [], Constants: [], Outputs: [], TacticName: , StreamId: 0, EventId: 2, \
 Metadata:\x20
@@ -48,3 +48,27 @@ def test_the_inspectors_json_of_tensorrt_10_is_understood() -> None:
     assert [layer.precision for layer in found] == ["int8", "int8", "f16", ""]
     assert [layer.device for layer in found] == ["GPU", "GPU", "DLA", "GPU"]
     assert found[0].nodes == ("conv1", "relu1")
+
+
+def test_a_product_of_two_activations_has_their_type_and_its_node_is_not_the_kernels_before_it() -> None:
+    half = {"Datatype": "Half"}
+    gemm = {
+        "Name": "gemm",
+        "LayerType": "gemm",
+        "Inputs": [half, half],
+        "Constants": [{"Datatype": "Float"}],
+        "Outputs": [half],
+        "Metadata": "[ONNX Layer: matmul]",
+    }
+    before = {
+        "Name": "scale",
+        "LayerType": "kgen",
+        "Inputs": [half],
+        "Constants": [half],
+        "Outputs": [{"Datatype": "Float"}],
+        "Metadata": "[ONNX Layer: mul][ONNX Layer: matmul]",
+    }
+    assert [(layer.precision, layer.nodes) for layer in layers_of([before, gemm])] == [
+        ("f32", ("mul",)),
+        ("f16", ("matmul",)),
+    ]
