@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.base import Availability, Build, Engine
+from edgekit.backends.base import Availability, Build, Engine, Tensors, TimedLayer
 from edgekit.backends.deferred import checked_model
 from edgekit.backends.signature import check_options
 from edgekit.backends.tensorrt import fingerprint, record, rules
@@ -134,6 +134,18 @@ class TensorRtBackend:
                 fix="Build it anew on this machine: edgekit compile BUNDLE.edge --overwrite",
             )
         return TensorRtEngine(library, members[record.ENGINE], layers_of(json.loads(members[record.LAYERS])))
+
+    def time_layers(
+        self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int, inputs: Tensors, runs: int
+    ) -> tuple[TimedLayer, ...]:
+        """Return nothing: TensorRT's profiler was never asked, for want of a GPU.
+
+        Raises:
+            TargetError: As for `load`.
+            ArtifactError: As for `load`.
+        """
+        self.load(members, options, threads).close()
+        return ()
 
 
 _SOURCES = (record.MODEL, record.PLAIN_MODEL, record.CACHE)
