@@ -55,7 +55,7 @@ RULES: dict[str, dict[str, Any]] = {
 """Name to what differs from the target's rules."""
 
 
-def calibrate(case: Case, engine: str, effort: str) -> None:
+def calibrate(case: Case, engine: str, given: argparse.Namespace) -> None:
     half = WORK / f"{case.model}.txt"
     half.parent.mkdir(parents=True, exist_ok=True)
     half.write_text("\n".join(map(str, case.frames[0::2])))
@@ -65,18 +65,19 @@ def calibrate(case: Case, engine: str, effort: str) -> None:
         recipe=case.recipe,
         target=TARGETS[engine],
         out=_folder(case, engine),
-        effort=effort,
+        effort=given.effort,
         min_f1=0.5,
         max_lateral=20,
         overwrite=True,
     )
 
 
-def measure(case: Case, engine: str, effort: str) -> None:
+def measure(case: Case, engine: str, given: argparse.Namespace) -> None:
     bundle = edgekit.compile(
         _folder(case, engine),
         target=TARGETS[engine],
         out=_folder(case, engine).with_suffix(".edge"),
+        tune_seconds=given.seconds,
         retune=True,
         overwrite=True,
     )
@@ -86,10 +87,10 @@ def measure(case: Case, engine: str, effort: str) -> None:
         "cpu": machine.cpu,
         "versions": {name: version(name) for name in ("numpy", "onnxruntime", "openvino")},
     }
-    _keep(case, engine, placement=bundle.manifest.placement.model_dump(mode="json"), about=about, effort=effort)
+    _keep(case, engine, placement=bundle.manifest.placement.model_dump(mode="json"), about=about, effort=given.effort)
 
 
-def rules(case: Case, engine: str, effort: str) -> None:
+def rules(case: Case, engine: str, given: argparse.Namespace) -> None:
     """Time other rules of placement than those of `x86-onnxruntime`, everything in 8 bit that they want so."""
     if engine != "onnxruntime":
         return
@@ -112,7 +113,7 @@ def rules(case: Case, engine: str, effort: str) -> None:
     _keep(case, engine, rules=found)
 
 
-def judge(case: Case, engine: str, effort: str) -> None:
+def judge(case: Case, engine: str, given: argparse.Namespace) -> None:
     path = _folder(case, engine).with_suffix(".edge")
     bundle = open_bundle(path)
     models = {"placed": bundle.read("engine/model.onnx"), "float": bundle.read(REFERENCE)}
@@ -219,7 +220,7 @@ def _kept(name: str, table: PlacementTable) -> list[str]:
     ]
 
 
-STEPS: dict[str, Callable[[Case, str, str], None]] = {
+STEPS: dict[str, Callable[[Case, str, argparse.Namespace], None]] = {
     "calibrate": calibrate,
     "measure": measure,
     "rules": rules,
@@ -233,12 +234,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], choices=[case.model for case in CASES])
     parser.add_argument("--engine", nargs="*", default=list(TARGETS), choices=list(TARGETS))
     parser.add_argument("--effort", default="quick", choices=("quick", "standard"))
+    parser.add_argument("--seconds", type=float, default=90.0, help="of each search")
     given = parser.parse_args()
     for case in CASES:
         for engine in given.engine:
             if given.step in STEPS and (not given.only or case.model in given.only):
                 print(given.step, case.model, engine, flush=True)
-                STEPS[given.step](case, engine, given.effort)
+                STEPS[given.step](case, engine, given)
     if OUT.exists():
         page()
 
