@@ -1,6 +1,6 @@
 # Each target sets up what it needs, once, in .venv; nothing else on the machine is touched.
 .DELETE_ON_ERROR:
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test test-arm arm-root lint docs bench clean
 
 PYTHON ?= python3
 # Pinned and installed before everything else: what asks for "torch" without a version may bring gigabytes of CUDA.
@@ -22,6 +22,13 @@ demo: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest
+
+# The same bundles under a real aarch64 ONNX Runtime, on Arm cores that qemu-user emulates. Debian only.
+test-arm: arm-root
+	$(BIN)/python -m pytest -m arm
+
+arm-root: $(READY)
+	$(BIN)/python -m tests.emulated.root build/arm-root
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from edgekit.api.estimate import estimate
     from edgekit.api.inspect import inspect
     from edgekit.api.load import load
+    from edgekit.api.matrix import agreement_matrix
     from edgekit.api.profile import profile
     from edgekit.api.rebuild import compile_in_place
     from edgekit.api.remote import profile_remote
@@ -64,6 +65,7 @@ __all__ = [
     "TargetError",
     "UsageError",
     "__version__",
+    "agreement_matrix",
     "calibrate",
     "compare",
     "compile",
@@ -83,6 +85,7 @@ _LAZY = {
     "Frames": "edgekit.frames",
     "Recipe": "edgekit.recipes",
     "Target": "edgekit.targets",
+    "agreement_matrix": "edgekit.api.matrix",
     "calibrate": "edgekit.api.calibrate",
     "compare": "edgekit.api.compare",
     "compile": "edgekit.api.compile",

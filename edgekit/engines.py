@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import tempfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -64,6 +65,32 @@ def new_session(ort: ModuleType, model: bytes, threads: int, trace: Path | None 
         providers=["CPUExecutionProvider"],
         disabled_optimizers=_INEXACT_OPTIMIZERS,
     )
+
+
+def in_ort_format(ort: ModuleType, model: bytes) -> bytes:
+    """Return an ONNX model in ONNX Runtime's own format, which its builds without ONNX's parser load too.
+
+    All optimizations are made here, as `onnxruntime.tools.convert_onnx_models_to_ort` makes them for Arm with the style
+    Fixed: without the blocked layout, which is for x86 alone.
+
+    Raises:
+        Exception: ONNX Runtime does not accept the model; its exceptions share no other base.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        path = Path(folder) / "model.ort"
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = _FATAL_ONLY
+        options.optimized_model_filepath = str(path)
+        options.add_session_config_entry("session.save_model_format", "ORT")
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
+        ort.InferenceSession(
+            model,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=(*_INEXACT_OPTIMIZERS, "NchwcTransformer"),
+        )
+        return path.read_bytes()
 
 
 def _session_options(ort: ModuleType, threads: int) -> Any:

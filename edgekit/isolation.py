@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ def call_isolated(
     timeout_s: float,
     progress: Progress = silent,
     environment: Mapping[str, str] | None = None,
+    python: Sequence[str] = (sys.executable,),
 ) -> Outcome:
     """Call a function in a new Python process and wait for it.
 
@@ -77,6 +78,7 @@ def call_isolated(
         progress: Told, about twice a second, of the step that the function last told of with `tell`, else of the
             seconds that have passed and that are allowed.
         environment: Variables beside the few that every process here is given.
+        python: The command that starts Python; it imports EdgeKit from where this process does.
 
     Raises:
         EdgekitError: The function raised it.
@@ -90,7 +92,7 @@ def call_isolated(
             (folder / "in" / member).write_bytes(content)
         (folder / ORDER).write_text(order_text(function, arguments), encoding="utf-8")
         start = time.monotonic()
-        code = _run(folder, what, timeout_s, progress, environment or {})
+        code = _run(python, folder, what, timeout_s, progress, environment or {})
         seconds = time.monotonic() - start
         log = (folder / _LOG).read_text(encoding="utf-8", errors="replace")
         result, error = (_text(folder / name) for name in (_RESULT, _ERROR))
@@ -133,12 +135,19 @@ def answer_of(what: str, code: int, result: str, error: str, log: str) -> dict[s
     return answer
 
 
-def _run(folder: Path, what: str, timeout_s: float, progress: Progress, environment: Mapping[str, str]) -> int:
+def _run(
+    python: Sequence[str],
+    folder: Path,
+    what: str,
+    timeout_s: float,
+    progress: Progress,
+    environment: Mapping[str, str],
+) -> int:
     """Run the process to its end and return its exit code; it does not outlive this call."""
     start = time.monotonic()
     with (folder / _LOG).open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(folder)],
+            [*python, "-m", __name__, str(folder)],
             cwd=folder,
             env=process_environment(folder, environment),
             stdin=subprocess.DEVNULL,

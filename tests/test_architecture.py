@@ -17,6 +17,7 @@ BASE = {
     "extras",
     "frames",
     "output",
+    "emulation",
     "placements",
     "engines",
     "isolation",

@@ -113,7 +113,7 @@ def compile(
     tuning = _tuning(tune, tune_seconds, retune, threads)
     with new_file(out, overwrite) as draft:
         progress("compile", 0, 3)
-        model, scales = _quantized(opened, board)
+        model, scales = quantized_model(opened, board)
         backend = backend_for(board.backend)
         choices = placements(opened, board, model, scales, tuning, progress)
         placed, built, evidence = _one_that_agrees(opened, board, backend, choices, progress)
@@ -166,8 +166,12 @@ def _tuning(tune: bool, seconds: float, fresh: bool, threads: int) -> Tuning:
     return Tuning(seconds if tune else None, fresh, threads)
 
 
-def _quantized(calibration: Calibration, board: Target) -> tuple[bytes, Scales]:
-    """Return the Q/DQ model and its scales: as calibrated, or placed anew where the target has other rules."""
+def quantized_model(calibration: Calibration, board: Target) -> tuple[bytes, Scales]:
+    """Return the Q/DQ model and its scales: as calibrated, or placed anew where the target has other rules.
+
+    Raises:
+        ArtifactError: The calibration does not serve the target.
+    """
     if board.scheme == calibration.target.scheme:
         return _read(calibration.qdq_model), calibration.scales
     return requantize(calibration, board)

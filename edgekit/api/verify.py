@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgekit.api.load import load
 from edgekit.backends import backend_for
 from edgekit.bundle import Bundle, Golden, GoldenVector, SceneLimits, open_bundle
+from edgekit.emulation import is_emulated
 from edgekit.runtime.session import Session
 from edgekit.targets import origin_of
 from edgekit.tasks.base import Agreement
@@ -44,7 +45,8 @@ class Verification:
         members: Members whose hash was found right.
         engine: Engine and version that ran here.
         golden_engine: Engine and version that the golden outputs are from.
-        origin: `simulated` where the engine here is a simulator of the target's; else `measured`.
+        origin: `simulated` where the engine here is a simulator of the target's, `emulated` where this processor is an
+            emulated one; else `measured`.
         tolerance: Output to the largest |difference| allowed.
         vectors: The golden vectors.
     """
@@ -84,7 +86,7 @@ def verify(bundle: Bundle | str | Path, *, threads: int = 0) -> Verification:
         members=len(manifest.members),
         engine=f"{backend} {backend_for(backend).available().version}",
         golden_engine=manifest.golden.engine,
-        origin=origin_of(manifest.target),
+        origin="emulated" if is_emulated() else origin_of(manifest.target),
         tolerance=manifest.golden.tolerance,
         vectors=vectors,
     )

@@ -13,17 +13,23 @@ from numpy.typing import NDArray
 from edgekit.backends.base import Availability, Build, Layer, Tensors, TimedLayer
 from edgekit.backends.onnxruntime_layers import layers_of, timed_layers
 from edgekit.backends.signature import TensorSpec, check_inputs, check_options, only_model
-from edgekit.engines import import_onnxruntime, new_session
+from edgekit.engines import import_onnxruntime, in_ort_format, new_session
 from edgekit.errors import ArtifactError, EdgekitError, ModelError, TargetError, UsageError
 from edgekit.progress import Progress, silent
 from edgekit.targets import Target
 
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-qnn")
+_FORMATS = ("onnx", "ort")
+_ORT_MEMBER = "model.ort"
 _DTYPES = {"float": "float32", "double": "float64"}
 
 
 class OnnxRuntimeBackend:
-    """Loads the Q/DQ model itself; ONNX Runtime fuses Q/DQ pairs into 8-bit kernels when it loads."""
+    """Loads the Q/DQ model itself; ONNX Runtime fuses Q/DQ pairs into 8-bit kernels when it loads.
+
+    Option: `format`. With "ort" the build holds the model in ONNX Runtime's own format as well, for its small builds
+    that cannot read ONNX, and that is what is loaded; with "onnx", or without the option, the Q/DQ model alone.
+    """
 
     name = "onnxruntime"
 
@@ -41,9 +47,14 @@ class OnnxRuntimeBackend:
             TargetError: It is not installed.
         """
         session = _Session(model, target.options, threads=1, error=ModelError)
-        layers = session.layers()
+        members, layers = {"model.onnx": model}, session.layers()
         session.close()
-        return Build({"model.onnx": model}, layers)
+        small = target.options.get("format") == "ort"
+        if small:
+            members[_ORT_MEMBER] = in_ort_format(import_onnxruntime(), model)
+            _Session(members[_ORT_MEMBER], target.options, threads=1, error=ModelError).close()
+        # ONNX Runtime writes the tables of its own format in another order each time.
+        return Build(members, layers, reproducible=not small)
 
     def load(self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -> _Session:
         """Load the model.
@@ -53,12 +64,14 @@ class OnnxRuntimeBackend:
             ArtifactError: The members are damaged or foreign.
             UsageError: An option is not known.
         """
-        return _Session(only_model(members, "ONNX Runtime"), options, threads, error=ArtifactError)
+        return _Session(_loaded(members), options, threads, error=ArtifactError)
 
     def time_layers(
         self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int, inputs: Tensors, runs: int
     ) -> tuple[TimedLayer, ...]:
         """Return the median time of every node of the optimized graph, from ONNX Runtime's profiler.
+
+        Nothing is told of a model in ONNX Runtime's own format, as by `layers`.
 
         Raises:
             TargetError: ONNX Runtime is not installed.
@@ -68,14 +81,15 @@ class OnnxRuntimeBackend:
         session = self.load(members, options, threads)
         check_inputs(session.inputs, inputs)
         session.close()
-        return timed_layers(import_onnxruntime(), only_model(members, "ONNX Runtime"), threads, inputs, runs)
+        model = _loaded(members)
+        return () if _in_ort_format(model) else timed_layers(import_onnxruntime(), model, threads, inputs, runs)
 
 
 class _Session:
     """A model in ONNX Runtime; several threads may run it at once."""
 
     def __init__(self, model: bytes, options: Mapping[str, Any], threads: int, error: type[EdgekitError]) -> None:
-        check_options("ONNX Runtime", options, known=())
+        _check_format(options)
         ort = import_onnxruntime()
         try:
             self._session: Any = new_session(ort, model, threads)
@@ -107,12 +121,14 @@ class _Session:
     def layers(self) -> tuple[Layer, ...]:
         """Return the nodes of the optimized graph; Q/DQ pairs that were fused into an 8-bit node are among its nodes.
 
+        Nothing is told of a model in ONNX Runtime's own format, which holds no nodes of ONNX any more.
+
         Raises:
             UsageError: The engine is closed.
         """
         if self._session is None:
             raise _closed()
-        return layers_of(import_onnxruntime(), self._model, self._threads)
+        return () if _in_ort_format(self._model) else layers_of(import_onnxruntime(), self._model, self._threads)
 
     def close(self) -> None:
         """Free the model."""
@@ -130,6 +146,26 @@ def _require_cpu(providers: Sequence[str]) -> None:
             problem="ONNX Runtime does not run the model on the CPU alone.",
             found=f"execution providers {', '.join(providers)}",
             fix="Install the package onnxruntime, and no other build of it beside it.",
+        )
+
+
+def _loaded(members: Mapping[str, bytes]) -> bytes:
+    """Return the one of the members that is loaded."""
+    both = set(members) == {"model.onnx", _ORT_MEMBER}
+    return members[_ORT_MEMBER] if both else only_model(members, "ONNX Runtime")
+
+
+def _in_ort_format(model: bytes) -> bool:
+    return model[4:8] == b"ORTM"
+
+
+def _check_format(options: Mapping[str, Any]) -> None:
+    check_options("ONNX Runtime", options, known=("format",))
+    if options.get("format", "onnx") not in _FORMATS:
+        raise UsageError(
+            problem=f"ONNX Runtime has no model format '{options['format']}'.",
+            found=f"Known: {', '.join(_FORMATS)}.",
+            fix="Correct options.format in the target's file.",
         )
 
 

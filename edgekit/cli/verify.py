@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 import edgekit
-from edgekit.cli.common import PATH, settings, terminal
+from edgekit.cli.common import PATH, overwrite, settings, terminal
 from edgekit.cli.terminal import Terminal, figures_text, table
-from edgekit.errors import GateError
+from edgekit.emulation import DEFAULT_ROOT
+from edgekit.errors import GateError, UsageError
+from edgekit.output import new_file
 
 if TYPE_CHECKING:
     from edgekit.api.verify import VectorCheck, Verification
@@ -19,13 +22,33 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("bundle", type=PATH)
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads of the engine; 0 lets it choose.")
+@click.option("--matrix", is_flag=True, help="Hold every engine that is here against every other one.")
+@click.option(
+    "--arm-root", type=PATH, default=DEFAULT_ROOT, help="Emulated Arm cores, as `make arm-root` sets them up."
+)
+@click.option("-o", "--out", type=PATH, help="Draw the matrix as heat maps into FILE.png.")
+@overwrite
 @settings
 @terminal
-def verify(terminal: Terminal, /, bundle: Path, threads: int) -> None:
+def verify(
+    terminal: Terminal,
+    /,
+    bundle: Path,
+    threads: int,
+    matrix: bool,
+    arm_root: Path,
+    out: Path | None,
+    overwrite: bool,
+) -> None:
     """Check a bundle's hashes and replay its golden vectors.
 
-    BUNDLE is a file that `edgekit compile` wrote.
+    BUNDLE is a file that `edgekit compile` wrote; with --matrix, or a folder that `edgekit calibrate` wrote.
     """
+    if matrix:
+        _show_matrix(terminal, bundle, arm_root, out, overwrite)
+        return
+    if out is not None:
+        raise UsageError(problem="-o is for heat maps, and there is no matrix to draw.", fix="Add --matrix.")
     found = edgekit.verify(bundle, threads=threads)
     terminal.show(table(_rows(found)))
     if not found.passed:
@@ -54,6 +77,29 @@ def verify(terminal: Terminal, /, bundle: Path, threads: int) -> None:
             ],
         }
     )
+
+
+def _show_matrix(terminal: Terminal, source: Path, arm_root: Path, out: Path | None, overwrite: bool) -> None:
+    from edgekit.report.agreement import agreement_text
+
+    with terminal.progress() as progress:
+        found = edgekit.agreement_matrix(source, arm_root=arm_root, progress=progress)
+    data = found.to_json()
+    if not terminal.json:
+        terminal.show(agreement_text(data, color=sys.stdout.isatty()))
+    if out is not None:
+        from edgekit.report.heatmap import heatmap_png
+
+        with new_file(out, overwrite) as draft:
+            draft.write_bytes(heatmap_png(data, f"{source.name}, calibrated for {found.target}"))
+        terminal.note(f"heat maps: {out}")
+    if not found.agrees:
+        raise GateError(
+            problem="Not every engine computes what ONNX Runtime does from the same model.",
+            found="; ".join(f"{found.replays[place].engine}: {why}" for place, why in found.disagreeing.items()),
+            fix="Do not ship that model with that engine; see the rows that are marked above.",
+        )
+    terminal.result(data)
 
 
 def _rows(found: Verification) -> list[tuple[str, str]]:

@@ -7,19 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgekit.errors import ArtifactError
-
-Image = NDArray[np.uint8]
-Color = tuple[int, int, int]
+from edgekit.report.page import FADED, INK, Color, Image, Page, png
 
 SCHEMA_VERSION = 1
 
 # BGR; the bars' colours are of Okabe and Ito's palette, which stays distinct to people who are colour-blind.
-_PAPER: Color = (255, 255, 255)
-_INK: Color = (40, 36, 33)
-_FADED: Color = (140, 134, 130)
 _GRID: Color = (232, 229, 226)
 _WHOLE: Color = (178, 114, 0)
 _FOREGROUND: Color = (0, 94, 213)
@@ -30,8 +24,6 @@ _WIDTH = 1200
 _MARGIN = 36
 _LABELS = 380
 _VALUES = 150
-_FINE = 2
-"""Drawn so many times as large and shrunk: OpenCV's lettering is coarse at its own size."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +50,7 @@ class _Block:
 
 def sensitivity_png(data: Mapping[str, Any], title: str) -> bytes:
     """Return the chart of `draw_sensitivity` as a PNG file's bytes."""
-    import cv2
-
-    return bytes(cv2.imencode(".png", draw_sensitivity(data, title))[1].tobytes())
+    return png(draw_sensitivity(data, title))
 
 
 def draw_sensitivity(data: Mapping[str, Any], title: str) -> Image:
@@ -85,12 +75,10 @@ def draw_sensitivity(data: Mapping[str, Any], title: str) -> Image:
     unit = f" {data['unit']}" if data["unit"] else ""
     blocks = [_heads(data, unit), _layers(data, unit)]
     longest = max([bar.value for block in blocks for bar in block.bars], default=0.0)
-    page = _Page(_height(blocks))
+    page = Page(_WIDTH, _height(blocks))
     page.text(_MARGIN, 44, title, size=0.74, bold=True)
     everything = f"everything in 8 bit: {data['everything']:.2f}{unit}"
-    page.text(
-        _MARGIN, 70, f"Distortion when only this is quantized; {everything}; {len(data['frames'])} frames", _FADED
-    )
+    page.text(_MARGIN, 70, f"Distortion when only this is quantized; {everything}; {len(data['frames'])} frames", FADED)
     y = 96
     for block in blocks:
         y = _draw_block(page, block, y, _round_up(longest), unit)
@@ -131,13 +119,13 @@ def _without_prefix(name: str, group: str) -> str:
     return name.removeprefix(group).lstrip("/.") or name
 
 
-def _draw_block(page: _Page, block: _Block, y: int, limit: float, unit: str) -> int:
+def _draw_block(page: Page, block: _Block, y: int, limit: float, unit: str) -> int:
     """Draw a block from y on; returns where the next may begin."""
     page.text(_MARGIN, y + 22, block.heading, size=0.58, bold=True)
     x = _MARGIN + _LABELS
     for word, color in block.legend:
         page.box(x, y + 12, x + 14, y + 22, color)
-        page.text(x + 20, y + 22, word, _FADED)
+        page.text(x + 20, y + 22, word, FADED)
         x += 44 + page.width(word)
     top = y + 40
     bottom = top + sum(_pitch(bar) for bar in block.bars)
@@ -145,11 +133,11 @@ def _draw_block(page: _Page, block: _Block, y: int, limit: float, unit: str) -> 
     for tick in np.linspace(0.0, limit, 5):
         place = left + round((right - left) * float(tick) / limit)
         page.box(place, top - 4, place + 1, bottom, _GRID)
-        page.text(place, bottom + 16, f"{tick:.3g}{unit if tick == limit else ''}", _FADED, align=0.5)
+        page.text(place, bottom + 16, f"{tick:.3g}{unit if tick == limit else ''}", FADED, align=0.5)
     y = top
     for bar in block.bars:
         middle = y + _pitch(bar) // 2
-        ink = _FADED if bar.faded else _INK
+        ink = FADED if bar.faded else INK
         page.text(left - 12, middle + 5, page.shorten(bar.label, _LABELS - 12 - bar.indent), ink, align=1.0)
         end = left + max(1, round((right - left) * bar.value / limit))
         page.box(left, middle - bar.height // 2, end, middle + (bar.height + 1) // 2, bar.color)
@@ -174,52 +162,3 @@ def _round_up(value: float) -> float:
         return 1.0
     power = 10.0 ** np.floor(np.log10(value))
     return float(next(step * power for step in (1, 2, 4, 6, 8, 10) if value <= step * power * (1 + 1e-9)))
-
-
-class _Page:
-    """A white page to write and draw on, in px of the finished picture."""
-
-    def __init__(self, height: int) -> None:
-        self._pixels: Image = np.full((height * _FINE, _WIDTH * _FINE, 3), _PAPER, np.uint8)
-
-    def box(self, left: int, top: int, right: int, bottom: int, color: Color) -> None:
-        self._pixels[top * _FINE : bottom * _FINE, left * _FINE : right * _FINE] = color
-
-    def text(
-        self, x: int, y: int, text: str, ink: Color = _INK, *, size: float = 0.46, bold: bool = False, align: float = 0
-    ) -> None:
-        """Write with the baseline at y; `align` 0 begins at x, 1 ends there."""
-        import cv2
-
-        left = x * _FINE - round(align * self.width(text, size) * _FINE)
-        cv2.putText(
-            self._pixels,
-            text,
-            (left, y * _FINE),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            size * _FINE,
-            ink,
-            3 if bold else 2,
-            cv2.LINE_AA,
-        )
-
-    def width(self, text: str, size: float = 0.46) -> int:
-        import cv2
-
-        return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size * _FINE, 2)[0][0]) // _FINE
-
-    def shorten(self, text: str, width: int) -> str:
-        """Cut out the middle of a text that is wider than it may be."""
-        if self.width(text) <= width:
-            return text
-        kept = len(text)
-        while self.width(shortened := f"{text[: kept // 3]}...{text[-(kept - kept // 3) :]}") > width:
-            kept -= 1
-        return shortened
-
-    def picture(self) -> Image:
-        import cv2
-
-        height, width = self._pixels.shape[:2]
-        small = cv2.resize(self._pixels, (width // _FINE, height // _FINE), interpolation=cv2.INTER_AREA)
-        return np.asarray(small, np.uint8)

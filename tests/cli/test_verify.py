@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
 from pathlib import Path
@@ -74,3 +75,35 @@ def test_a_bundle_for_a_jetson_ends_with_4_and_says_where_it_runs(
         done = in_process(command, "jetson.edge")
         assert done.returncode == 4
         assert "trtexec" in done.stderr
+
+
+def test_the_matrix_is_shown_and_drawn(in_process: Edgekit, calibration: Path, tmp_path: Path) -> None:
+    done = in_process("verify", calibration, "--matrix", "-o", "matrix.png")
+    assert done.returncode == 0, done.stderr
+    assert "Above the diagonal: SQNR in dB" in done.stdout
+    assert "Not here" in done.stdout
+    assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_matrix_as_json_holds_every_distance(in_process: Edgekit, bundle: Path) -> None:
+    told = json.loads(in_process("verify", bundle, "--matrix", "--json").stdout)
+    assert told["agrees"]
+    assert len(told["distances"]) == len(told["replays"]) * (len(told["replays"]) - 1) // 2
+
+
+def test_a_matrix_with_an_engine_that_disagrees_ends_with_3(
+    in_process: Edgekit, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = edgekit.agreement_matrix(bundle)
+    broken = dataclasses.replace(found, disagreeing={1: "out differs"})
+    monkeypatch.setattr(edgekit, "agreement_matrix", lambda *_, **__: broken)
+    done = in_process("verify", bundle, "--matrix")
+    assert done.returncode == 3
+    assert "DISAGREES" not in done.stderr
+    assert "out differs" in done.stderr
+
+
+def test_heat_maps_without_a_matrix_are_a_mistake(in_process: Edgekit, bundle: Path) -> None:
+    done = in_process("verify", bundle, "-o", "matrix.png")
+    assert done.returncode == 2
+    assert "Add --matrix" in done.stderr
