@@ -101,7 +101,7 @@ class TestUnmeasured:
         assert all(row.times is None for row in table.rows)
         assert not (copy / "placement").exists()
 
-    @pytest.mark.parametrize("target", ["jetson-orin", "qualcomm-htp-v75", "arm-cortex-a76"])
+    @pytest.mark.parametrize("target", ["jetson-orin", "intel-npu", "arm-cortex-a76"])
     def test_engines_of_other_machines_are_not_measured_here(self, copy: Path, tmp_path: Path, target: str) -> None:
         table = compile(copy, target=target, out=tmp_path / "a.edge").manifest.placement
         assert table.origin == "estimated"
