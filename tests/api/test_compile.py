@@ -115,7 +115,7 @@ class TestTargets:
         made = compile(small_calibration, target="jetson-orin", out=tmp_path / "small.edge", tune=False)
         target = load_target("jetson-orin")
         record = json.loads(made.read("engine/build.json"))
-        assert target.build_note.strip() in record["commands"]
+        assert target.build_note.strip() in record["by_hand"]
         assert made.manifest.engine.built == "on-device"
         assert made.manifest.engine.version == target.device.software
         assert made.manifest.golden.engine.startswith("onnxruntime ")
