@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -103,6 +104,7 @@ def serving() -> Iterator[Server]:
         pytest.skip("no sshd here (Debian: apt-get install openssh-server)")
     if os.geteuid() != 0 or not all(map(shutil.which, ("useradd", "userdel", "ssh-keygen", "setpriv"))):
         pytest.skip("the board's user is another one than this, which only root can make (with useradd)")
+    _remove_abandoned()
     folder = Path(tempfile.mkdtemp(prefix="board-", dir="/tmp"))
     user = f"board{os.getpid()}"
     server = Server(user, _free_port(), folder, folder / "here")
@@ -124,6 +126,18 @@ def serving() -> Iterator[Server]:
     finally:
         subprocess.run(["userdel", "--force", user], capture_output=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned() -> None:
+    """Take back what test runs left that were killed: their users, folders and servers."""
+    for user in pwd.getpwall():
+        folder = Path(user.pw_dir).parent
+        number = re.fullmatch(r"board(\d+)", user.pw_name)
+        if number and folder.name.startswith("board-") and not Path(f"/proc/{number[1]}").exists():
+            with suppress(OSError, ValueError):
+                os.kill(int((folder / "sshd.pid").read_text()), signal.SIGTERM)
+            subprocess.run(["userdel", "--force", user.pw_name], capture_output=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _prepare(server: Server) -> None:
