@@ -1,18 +1,20 @@
 """Four lane networks on Qualcomm's HTP, in the simulator: what of them runs there, and how true it is to float32.
 
-    python -m tests.benchmarks.qnn -o docs/qnn.md [--frames 3] [--effort quick]
+    python -m tests.benchmarks.qnn -o docs/qnn.md [--frames 4] [--effort quick] [--models ...]
 
-It needs ../shared/lanes and onnxruntime-qnn. The simulator takes seconds for a frame; its times say nothing and are not
-written down.
+It needs ../shared/lanes and onnxruntime-qnn, and adds to the rows in the JSON beside the page. The simulator takes
+seconds for a frame; its times say nothing and are not written down.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import tempfile
 import warnings
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,7 +26,6 @@ from edgekit.bundle import Bundle
 from edgekit.calibration.artifact import Calibration
 from edgekit.errors import HostMismatchWarning
 from edgekit.frames import Frames
-from edgekit.output import new_file
 from edgekit.profiling.machine import describe
 from tests.benchmarks.judging import CASES, Case, Tally, engine_run, tallies
 
@@ -51,7 +52,6 @@ COLUMNS = (
     "nodes on HTP",
     "operations in 8 bit, 16 bit, half precision",
     "context MB",
-    "compile s",
     "peak MB",
     "same bytes again",
 )
@@ -59,41 +59,47 @@ COLUMNS = (
 TAIL = """
 F1, IoU and lateral shift are those of the [accuracy page](accuracy.md): 1.000 and 0 px would be the float32 model's own
 lanes. "Nodes on HTP" counts the nodes of the Q/DQ model without Q/DQ itself. Operations are QNN's own; conversions
-between precisions are among them. Compile time and peak memory are those of the compiler's process, `measured`.
+between precisions are among them. Peak memory is that of the compiler's process, `measured`. "Same bytes again" says
+whether compiling a second time gave the same context. A network and target without a row were not judged.
 """
 
 
 def main() -> None:
-    """Write the page."""
+    """Judge, and write the page and the JSON beside it."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("-o", "--out", type=Path, required=True)
-    arguments.add_argument("--frames", type=int, default=3)
+    arguments.add_argument("--frames", type=int, default=4)
     arguments.add_argument("--effort", default="quick")
     arguments.add_argument("--models", nargs="*", default=[case.model for case in CASES])
     given = arguments.parse_args()
-    rows: list[str] = []
-    with new_file(given.out, overwrite=True) as draft, tempfile.TemporaryDirectory() as name:
+    record = given.out.with_suffix(".json")
+    rows: dict[str, list[str]] = json.loads(record.read_text(encoding="utf-8"))["rows"] if record.exists() else {}
+    about = {
+        "date": datetime.date.today().isoformat(),
+        "cpu": describe({}).cpu,
+        "onnxruntime": version("onnxruntime"),
+        "qnn": version("onnxruntime-qnn"),
+        "effort": given.effort,
+        "frames": given.frames,
+    }
+    with tempfile.TemporaryDirectory() as name:
         for case in CASES:
             if case.model in given.models:
-                rows += _rows(case, Path(name), given.frames, given.effort)
-        about = describe({})
-        draft.write_text(
-            HEAD.format(
-                date=datetime.date.today().isoformat(),
-                cpu=about.cpu,
-                onnxruntime=version("onnxruntime"),
-                qnn=version("onnxruntime-qnn"),
-                effort=given.effort,
-                frames=given.frames,
-            )
-            + "\n".join([f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", *rows])
-            + "\n"
-            + TAIL,
-            encoding="utf-8",
-        )
+                for target, row in _rows(case, Path(name), given.frames, given.effort):
+                    rows[f"{case.model} {target}"] = row
+                    write_page(given.out, rows, about)
 
 
-def _rows(case: Case, folder: Path, count: int, effort: str) -> list[str]:
+def write_page(out: Path, rows: Mapping[str, Sequence[str]], about: Mapping[str, object]) -> None:
+    """Write the JSON and the page from it, in the order of the models and targets."""
+    order = [f"{case.model} {target}" for case in CASES for target in TARGETS]
+    table = [COLUMNS, ["---"] * len(COLUMNS), *(rows[key] for key in order if key in rows)]
+    lines = [f"| {' | '.join(row)} |" for row in table]
+    out.with_suffix(".json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    out.write_text(HEAD.format(**about) + "\n".join(lines) + "\n" + TAIL, encoding="utf-8")
+
+
+def _rows(case: Case, folder: Path, count: int, effort: str) -> Iterator[tuple[str, list[str]]]:
     files = case.frames
     held_out = files[3::4]
     training = folder / f"{case.model}.txt"
@@ -104,10 +110,11 @@ def _rows(case: Case, folder: Path, count: int, effort: str) -> list[str]:
     chosen = folder / f"{case.model}.held-out.txt"
     chosen.write_text("\n".join(map(str, held_out[:: max(len(held_out) // count, 1)][:count])), encoding="utf-8")
     judged = Frames.open(chosen)
-    return [_row(case, calibration, target, judged, folder) for target in TARGETS]
+    for target in TARGETS:
+        yield target, _row(case, calibration, target, judged, folder)
 
 
-def _row(case: Case, calibration: Calibration, target: str, frames: Frames, folder: Path) -> str:
+def _row(case: Case, calibration: Calibration, target: str, frames: Frames, folder: Path) -> list[str]:
     bundle = edgekit.compile(calibration, target=target, out=folder / f"{case.model}-{target}.edge", overwrite=True)
     built = QnnBackend().build(bundle.read("engine/model.onnx"), bundle.manifest.target)
     with warnings.catch_warnings():
@@ -115,31 +122,28 @@ def _row(case: Case, calibration: Calibration, target: str, frames: Frames, fold
         session = load(bundle)
     with session:
         _, tally = tallies(case, frames, [engine_run("onnxruntime", case.path), session.infer])
-    row = f"| {case.model} | {target} | {_figures(tally)} | {_engine(bundle, built)} |"
-    print(row, flush=True)
+    row = [case.model, target, *_figures(tally), *_engine(bundle, built)]
+    print(" | ".join(row), flush=True)
     return row
 
 
-def _figures(tally: Tally) -> str:
+def _figures(tally: Tally) -> list[str]:
     figures = tally.agreement.figures()
     columns = (("f1", ".3f"), ("iou_lane", ".3f"), ("lateral_px", ".2f"))
-    return " | ".join(f"{figures[name]:{form}}" if name in figures else "" for name, form in columns)
+    return [f"{figures[name]:{form}}" if name in figures else "" for name, form in columns]
 
 
-def _engine(bundle: Bundle, built: Build) -> str:
+def _engine(bundle: Bundle, built: Build) -> list[str]:
     engine = bundle.manifest.engine
     kinds = Counter(layer.precision for layer in engine.layers)
     context = len(bundle.engine_members()["context_qnn.bin"]) / 1e6
-    return " | ".join(
-        [
-            f"{engine.nodes - len(engine.fallback)} of {engine.nodes}",
-            f"{kinds['int8']}, {kinds['int16']}, {kinds['f16']}",
-            f"{context:.2f}",
-            f"{built.seconds:.1f}",
-            f"{(built.peak_bytes or 0) / 1e6:.0f}",
-            "yes" if engine.reproducible else "no",
-        ]
-    )
+    return [
+        f"{engine.nodes - len(engine.fallback)} of {engine.nodes}",
+        f"{kinds['int8']}, {kinds['int16']}, {kinds['f16']}",
+        f"{context:.2f}",
+        f"{(built.peak_bytes or 0) / 1e6:.0f}",
+        "yes" if engine.reproducible else "no",
+    ]
 
 
 if __name__ == "__main__":
