@@ -10,7 +10,8 @@ import importlib.metadata
 import importlib.util
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ RUN_S = 600.0
 
 _SIMULATED = "It compiles here and runs in its simulator: what that computes counts, its times do not."
 
+_CPU = "CPUExecutionProvider"
 _WHY = "onnxruntime-qnn does not give it to HTP"
 
 
@@ -70,10 +72,12 @@ class QnnBackend:
         outcome, again = (_compiled(model, target, progress) for _ in range(2))
         members = {"model.onnx": model, CONTEXT: outcome.files[CONTEXT], BINARY: outcome.files[BINARY]}
         found = outcome.result
+        fallback = [(name, operator) for name, operator in found["fallback"] if name in computing]
+        layers = (*_layers(found["layers"]), *(Layer(name, kind, "f32", _CPU, (name,)) for name, kind in fallback))
         return Build(
-            members={**members, _RECORD: _record(members, target.options)},
-            layers=tuple(Layer(**{**one, "nodes": tuple(one["nodes"])}) for one in found["layers"]),
-            fallback=tuple(Fallback(name, operator, _WHY) for name, operator in found["fallback"] if name in computing),
+            members={**members, _RECORD: _record(members, target.options, layers)},
+            layers=layers,
+            fallback=tuple(Fallback(name, operator, _WHY) for name, operator in fallback),
             reproducible=outcome.files == again.files,
             log=outcome.log,
             seconds=outcome.seconds,
@@ -91,12 +95,14 @@ class QnnBackend:
             UsageError: An option is not known.
         """
         check_options("QNN", options, _OPTIONS)
-        floating = set(members) == {"model.onnx"}
-        if not floating:
-            _require_whole(members)
-            _require_fitting(json.loads(members[_RECORD]), options)
+        if set(members) == {"model.onnx"}:
+            _require_package()
+            return _Simulator("model.onnx", members, options)
+        _require_whole(members)
+        record = json.loads(members[_RECORD])
+        _require_fitting(record, options)
         _require_package()
-        return _Simulator("model.onnx" if floating else CONTEXT, members, options)
+        return _Simulator(CONTEXT, members, options, _layers(record["layers"]))
 
     def time_layers(
         self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int, inputs: Tensors, runs: int
@@ -119,7 +125,9 @@ def _compiled(model: bytes, target: Target, progress: Progress) -> Outcome:
 class _Simulator:
     """A context in the simulator, in a process of its own."""
 
-    def __init__(self, model: str, members: Mapping[str, bytes], options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, model: str, members: Mapping[str, bytes], options: Mapping[str, Any], layers: tuple[Layer, ...] = ()
+    ) -> None:
         self._process: Companion | None = Companion(
             f"{_PROCESS}:simulate",
             {"model": model, "options": dict(options)},
@@ -131,14 +139,16 @@ class _Simulator:
         told = self._process.told
         self.inputs = tuple(_spec(*value) for value in told["inputs"])
         self.outputs = tuple(_spec(*value) for value in told["outputs"])
-        if PROVIDER not in told["nodes"]:
+        # Asked of the session, not assumed: ONNX Runtime has recorded which provider got which node.
+        allowed = {PROVIDER, _CPU} if options.get("cpu_fallback") else {PROVIDER}
+        if PROVIDER not in told["nodes"] or not set(told["nodes"]) <= allowed:
             self.close()
             raise TargetError(
                 problem="QNN did not run the model, although it was loaded into it.",
                 found=f"nodes by provider: {told['nodes']}",
                 fix="Compile again with the onnxruntime-qnn that is installed here.",
             )
-        self._layers = tuple(Layer(f"{count} nodes", "", "", provider) for provider, count in told["nodes"].items())
+        self._layers = layers or _layers(told["layers"])
 
     def run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
         """Run once; every array returned is a new one.
@@ -153,7 +163,7 @@ class _Simulator:
         return self._process(inputs)
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return which execution provider runs how much of the model, as ONNX Runtime recorded it."""
+        """Return what was compiled, as the provider told; a context keeps it beside it."""
         return self._layers
 
     def close(self) -> None:
@@ -172,13 +182,18 @@ def _require_package() -> None:
         )
 
 
-def _record(members: Mapping[str, bytes], options: Mapping[str, Any]) -> bytes:
+def _layers(told: Sequence[Mapping[str, Any]]) -> tuple[Layer, ...]:
+    return tuple(Layer(**{**one, "nodes": tuple(one["nodes"])}) for one in told)
+
+
+def _record(members: Mapping[str, bytes], options: Mapping[str, Any], layers: Sequence[Layer]) -> bytes:
     """Return what a context was built from and for: a simulator runs that of another HTP without a word."""
     record = {
         "schema_version": 1,
         "engine": "qnn",
         "version": _version(),
         "options": dict(options),
+        "layers": [asdict(layer) for layer in layers],
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(members.items())},
     }
     return json.dumps(record, indent=1, sort_keys=True).encode()

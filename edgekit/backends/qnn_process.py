@@ -65,8 +65,7 @@ def compile_context(folder: Path, options: Options) -> dict[str, Any]:
             found=f"onnxruntime-qnn made no context for HTP v{options.get('htp_arch', '')}",
             fix="Compile it for another target.",
         )
-    layers = [one for path in sorted(graphs.iterdir()) if "tensor_log" not in path.name for one in _layers(path)]
-    return {"layers": layers, "fallback": _on_cpu(session)}
+    return {"layers": _all_layers(graphs), "fallback": _on_cpu(session)}
 
 
 def simulate(folder: Path, model: str, options: Options) -> tuple[dict[str, Any], Callable[[Any], Any]]:
@@ -77,8 +76,10 @@ def simulate(folder: Path, model: str, options: Options) -> tuple[dict[str, Any]
         TargetError: QNN does not load.
     """
     ort, device = _provider()
+    graphs = folder / "graphs"
+    graphs.mkdir()
     try:
-        session = _session(ort, device, folder / "in" / model, options)
+        session = _session(ort, device, folder / "in" / model, options, graphs=graphs)
     except EdgekitError:
         raise
     except Exception as refusal:
@@ -95,6 +96,7 @@ def simulate(folder: Path, model: str, options: Options) -> tuple[dict[str, Any]
     told = {
         "inputs": [[value.name, list(value.shape), value.type] for value in session.get_inputs()],
         "outputs": [[value.name, list(value.shape), value.type] for value in session.get_outputs()],
+        "layers": _all_layers(graphs),
         "nodes": {part.ep_name: len(part.get_nodes()) for part in session.get_provider_graph_assignment_info()},
     }
     return told, run
@@ -172,6 +174,11 @@ def _on_cpu(session: Any) -> list[tuple[str, str]]:
         if part.ep_name != PROVIDER
         for node in part.get_nodes()
     ]
+
+
+def _all_layers(graphs: Path) -> list[dict[str, Any]]:
+    """Return the operations of all graphs that were compiled: of a context that is loaded, none are."""
+    return [one for path in sorted(graphs.iterdir()) if "tensor_log" not in path.name for one in _layers(path)]
 
 
 def _layers(path: Path) -> list[dict[str, Any]]:

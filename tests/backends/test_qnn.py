@@ -77,7 +77,7 @@ def falling_back() -> tuple[Build, Target]:
 class TestContext:
     def test_runs_on_the_qnn_provider_and_on_no_other(self, members: dict[str, bytes]) -> None:
         engine = QnnBackend().load(members, V73.options, 1)
-        assert [layer.device for layer in engine.layers()] == ["QNNExecutionProvider"]
+        assert {layer.device for layer in engine.layers()} == {"QNNExecutionProvider"}
         engine.close()
 
     def test_says_what_it_computes_in_8_bit(self, built: Build) -> None:
