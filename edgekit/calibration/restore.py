@@ -14,17 +14,21 @@ from edgekit.calibration.bits import grids_of
 from edgekit.calibration.scales import parameters_of
 from edgekit.calibration.simulation import QuantizedModel
 from edgekit.graph.clean import at_opset
-from edgekit.graph.placement import Placement, place
+from edgekit.graph.placement import HEAD_RESULT, WIDE, Placement, place
 
 Array = NDArray[Any]
 
 
 def restore(calibration: Calibration) -> QuantizedModel:
-    """Return the quantized model of a calibration: its `qdq()` is the calibration's own Q/DQ model again."""
+    """Return the quantized model of a calibration: its `qdq()` is the calibration's own Q/DQ model again.
+
+    Nodes with 16-bit activations are left in floating point, as they are while a network is learned.
+    """
     scheme, scales = calibration.target.scheme, calibration.scales
     model = at_opset(onnx.load(calibration.fp_model), scheme.opset)
-    kept = [name for name, node in scales.nodes.items() if node.precision == scheme.higher_precision]
-    placement = place(model, scheme, kept)
+    higher = {name: node for name, node in scales.nodes.items() if node.precision in (scheme.higher_precision, WIDE)}
+    keep = [name for name, node in higher.items() if node.why != f"kept: {HEAD_RESULT}"]
+    placement = place(model, scheme, keep).without_wide()
     written = onnx.load(calibration.qdq_model).graph
     stored = {one.name: numpy_helper.to_array(one) for one in written.initializer}
     return QuantizedModel(
@@ -34,7 +38,7 @@ def restore(calibration: Calibration) -> QuantizedModel:
         parameters_of(scales.tensors),
         integers={weight.tensor: stored[f"{weight.tensor}_quantized"] for weight in placement.weights},
         biases=_biases(placement, stored),
-        grids=grids_of(model, place(model, scheme), scheme, scales.provenance.bits),
+        grids=grids_of(model, place(model, scheme).without_wide(), scheme, scales.provenance.bits),
     )
 
 

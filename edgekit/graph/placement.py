@@ -14,6 +14,9 @@ from edgekit.graph.view import GraphView, Reader, integer_attribute, text_attrib
 from edgekit.targets import Scheme
 
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
+HEAD_RESULT = "its result is a head's, which 8 bit would have to round as well"
+"""Why a node stays in floating point that the rules would quantize; those before it are quantized all the same."""
+
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 WIDE = "int16"
 """The higher precision that is integer arithmetic too: activations of 16 bit, weights of 8 (A16W8)."""
@@ -151,7 +154,7 @@ def _node_precisions(view: GraphView, scheme: Scheme, keep: Collection[str]) -> 
         reason = _reason_to_keep(view, node, scheme, keep) if node.op_type in WEIGHTED else ""
         is_candidate = node.op_type in WEIGHTED and not reason
         if is_candidate and scheme.outputs and not downstream:
-            reason = "its result is a head's, which 8 bit would have to round as well"
+            reason = HEAD_RESULT
         if downstream or is_candidate:
             leads_to_candidate.add(node.name)
         if reason:

@@ -18,7 +18,6 @@ WIDTH = 100
 Places = tuple[int, int]
 
 _IDENTICAL = "="
-_FIGURES = len("F1 1.000, 0.00 px")
 _TITLES = {"f1": "F1", "lateral_px": "Lateral shift in px", "sqnr_db": "SQNR in dB"}
 
 
@@ -143,7 +142,7 @@ def _replays(data: Mapping[str, Any]) -> Table:
     table.add_column("model", overflow="fold")
     table.add_column("origin", no_wrap=True)
     for title in ("to floating point", "to the same model"):
-        table.add_column(title, min_width=_FIGURES)
+        table.add_column(title)
     for title in ("steps", "equal"):
         table.add_column(title, justify="right", no_wrap=True)
     pairs = _pairs(data)

@@ -60,6 +60,15 @@ def test_the_page_fits(count: int, figures: dict[str, float] | None) -> None:
     assert "…" not in text
 
 
+def test_no_column_is_cut_off() -> None:
+    told = data()
+    for replay in told["replays"][1:]:
+        replay["model"] = "jetson-agx-orin-dla-jp6"
+    text = agreement_text(told)
+    assert "equal" in text
+    assert text.count("25.0 %") == 2
+
+
 def test_the_page_says_where_every_replay_comes_from_and_what_is_not_here() -> None:
     text = agreement_text(data())
     assert "cortex-a72" in text
