@@ -186,10 +186,14 @@ def cpu_flags() -> frozenset[str]:
     `vnni` is added to them where the CPU has either form of it, avx512_vnni or avx_vnni.
     """
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        return flags_of(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return frozenset()
-    for line in text.splitlines():
+
+
+def flags_of(cpuinfo: str) -> frozenset[str]:
+    """Return what `cpu_flags` does, from the content of a /proc/cpuinfo."""
+    for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("flags", "Features"):
             flags = frozenset(value.split())

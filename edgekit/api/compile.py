@@ -13,7 +13,7 @@ import numpy as np
 from edgekit import __version__
 from edgekit.api.evidence import Evidence, Outputs, gather_evidence
 from edgekit.api.offload import allowing_fallback, compute_nodes, require_offloaded
-from edgekit.api.placing import Placed, Tuning, placements
+from edgekit.api.placing import Placed, Tuning, placements, require_measurable_there
 from edgekit.backends import Backend, Build, backend_for
 from edgekit.backends.precision import PrecisionShare, precision_shares, require_precision
 from edgekit.bundle import (
@@ -44,6 +44,7 @@ from edgekit.calibration.scales import Scales
 from edgekit.errors import ArtifactError, HostMismatchWarning, ModelError, UsageError
 from edgekit.graph.cost import node_costs
 from edgekit.output import new_file
+from edgekit.profiling.remote.host import Host, host_of
 from edgekit.progress import Progress, silent
 from edgekit.targets import Target, cpu_flags, load_target, origin_of
 
@@ -67,6 +68,7 @@ def compile(
     tune_seconds: float = 90.0,
     retune: bool = False,
     threads: int = 1,
+    host: Host | str | None = None,
     overwrite: bool = False,
     require_offload: float | None = None,
     progress: Progress = silent,
@@ -80,6 +82,8 @@ def compile(
     until the model is not slower than in floating point in the same engine. What was measured is kept in the
     calibration's folder, and used again where model, target, engine, machine and threads are the same.
 
+    With `host` the same is measured on a board: the models are sent there over ssh, and times come back.
+
     Args:
         calibration: What `edgekit.calibrate` returned, or its folder.
         target: A shipped target's name, or a TOML file; none: the one that was calibrated for.
@@ -88,29 +92,33 @@ def compile(
         tune_seconds: Time that the search may take; what it has found by then counts.
         retune: Measure anew, whatever was measured before.
         threads: Threads of the engine while it is measured; 0 lets it choose.
+        host: The board to measure on, ssh://user@board or more of it as a `Host`. None: this machine, where the
+            target's engine runs here.
         overwrite: Replace an existing bundle.
         require_offload: So many percent of the model's nodes, not counting Q/DQ, have to run on the target's
             accelerator, and the others may run on its CPU. None: as the target's options say; by those of QNN none may.
         progress: Told how far it is.
 
     Raises:
-        UsageError: There is no such target, the calibration simulates fewer bits than any target runs, or a figure is
-            out of its range.
+        UsageError: There is no such target, the calibration simulates fewer bits than any target runs, a figure is
+            out of its range, or a board is named and the target's engine cannot be measured there.
         ArtifactError: The calibration is damaged, or does not serve the target.
         GateError: Fewer nodes run on the accelerator than `require_offload` asks for.
-        TargetError: The engine is not installed, or computes in another precision than the target asks for.
+        TargetError: The engine is not installed, or computes in another precision than the target asks for; or the
+            board is not reached, not trusted, or not what the target stands for.
         ModelError: The engine does not accept the model, or miscomputes it.
         OutputError: The bundle exists, or cannot be written.
     """
     opened = calibration if isinstance(calibration, Calibration) else Calibration.open(calibration)
     board = opened.target if target is None else load_target(target)
+    tuning = _tuning(tune, tune_seconds, retune, threads, host)
+    require_measurable_there(board, tuning)
     if require_offload is not None:
         board = allowing_fallback(board, require_offload)
     _require_runnable(opened)
     _warn_of_missing_isa(board)
     if not opened.golden():
         raise ArtifactError(problem=f"{opened.folder} holds no golden inputs.", fix="Calibrate again.")
-    tuning = _tuning(tune, tune_seconds, retune, threads)
     with new_file(out, overwrite) as draft:
         progress("compile", 0, 3)
         model, scales = quantized_model(opened, board)
@@ -150,7 +158,7 @@ def _warn_of_missing_isa(board: Target) -> None:
         )
 
 
-def _tuning(tune: bool, seconds: float, fresh: bool, threads: int) -> Tuning:
+def _tuning(tune: bool, seconds: float, fresh: bool, threads: int, host: Host | str | None) -> Tuning:
     if not (np.isfinite(seconds) and seconds > 0):
         raise UsageError(
             problem="The search takes more than no time.",
@@ -163,7 +171,7 @@ def _tuning(tune: bool, seconds: float, fresh: bool, threads: int) -> Tuning:
             found=f"threads = {threads}",
             fix="Give 1 or more, or 0 to let the engine choose.",
         )
-    return Tuning(seconds if tune else None, fresh, threads)
+    return Tuning(seconds if tune else None, fresh, threads, None if host is None else host_of(host))
 
 
 def quantized_model(calibration: Calibration, board: Target) -> tuple[bytes, Scales]:

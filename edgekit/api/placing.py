@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import onnx
 from google.protobuf.message import DecodeError
 
-from edgekit.api.evidence import name_of
 from edgekit.api.load import host_mismatch
 from edgekit.backends import backend_for
 from edgekit.calibration.artifact import Calibration
 from edgekit.calibration.deployed import deployed_variants
 from edgekit.calibration.scales import NodeScale, Scales
 from edgekit.calibration.variants import Variants
-from edgekit.errors import ArtifactError
+from edgekit.errors import ArtifactError, UsageError
 from edgekit.placements import PlacementTable
 from edgekit.progress import Progress
 from edgekit.targets import Target, cpu_flags
+from edgekit.tuning.bench import Bench, bench_here
 from edgekit.tuning.comparison import Comparison, Kept
-from edgekit.tuning.record import key_of, record_path
-from edgekit.tuning.stopwatch import EngineStopwatch
+from edgekit.tuning.record import record_path
+from edgekit.tuning.stopwatch import PlacementStopwatch
 from edgekit.tuning.table import estimated_table, refused_table
 from edgekit.tuning.tune import Plan, Tuned, tune
+
+if TYPE_CHECKING:
+    from edgekit.profiling.remote.host import Host
 
 _BF16 = frozenset({"avx512_bf16", "amx_bf16"})
 
@@ -36,11 +41,13 @@ class Tuning:
         seconds: Time that measuring may take; none: by the target's rules, unmeasured.
         fresh: Measure anew, whatever was measured before.
         threads: Threads of the engine.
+        host: The board to measure on; none: this machine, where it is what the target stands for.
     """
 
     seconds: float | None
     fresh: bool
     threads: int
+    host: Host | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,7 @@ def placements(
 
     Raises:
         ArtifactError: The calibration's files do not belong to each other.
+        TargetError: The board to measure on is not reached, or not what the target stands for.
     """
     variants = _variants(calibration, board, model, scales)
     unmeasured = _why_unmeasured(board, tuning)
@@ -109,12 +117,41 @@ def _variants(calibration: Calibration, board: Target, model: bytes, scales: Sca
         ) from error
 
 
+def require_measurable_there(board: Target, tuning: Tuning) -> None:
+    """Refuse a board to measure on where nothing would be measured there.
+
+    Raises:
+        UsageError: There is one.
+    """
+    if tuning.host is None:
+        return
+    if tuning.seconds is None:
+        raise UsageError(
+            problem="A board is named to measure placements on, and nothing is to be measured.",
+            found=f"--no-tune and --host {tuning.host.address}",
+            fix="Leave one of them out.",
+        )
+    if not _runs_as_built(board):
+        raise UsageError(
+            problem=f"Placement for {board.name} cannot be measured over ssh: its engine does not run from what this "
+            "machine sends.",
+            found=f"{board.backend} on the {board.device.unit} of {board.device.soc}, built "
+            f"{'here' if board.builds == 'here' else 'on the device'} and run there by the vendor's own software",
+            fix="Leave --host out: placement follows the target's rules then, and the table says `estimated`. Over ssh "
+            "it is measured for targets of ONNX Runtime and OpenVINO on a CPU.",
+        )
+
+
+def _runs_as_built(board: Target) -> bool:
+    return board.builds == "here" and board.runs == "here"
+
+
 def _why_unmeasured(board: Target, tuning: Tuning) -> str:
-    if board.builds != "here" or board.runs != "here":
+    if not _runs_as_built(board):
         return f"not measured: the engine of {board.name} does not run here"
     if tuning.seconds is None:
         return "not measured: the target's rules were asked for"
-    if host_mismatch(board.name, board.device, platform.machine(), cpu_flags()):
+    if tuning.host is None and host_mismatch(board.name, board.device, platform.machine(), cpu_flags()):
         return f"not measured: this machine is not what {board.name} is for"
     return ""
 
@@ -122,25 +159,38 @@ def _why_unmeasured(board: Target, tuning: Tuning) -> str:
 def _tuned(
     calibration: Calibration, board: Target, variants: Variants, model: bytes, tuning: Tuning, progress: Progress
 ) -> Tuned:
-    backend = backend_for(board.backend)
-    inputs = [golden.input for golden in calibration.golden()]
-    stopwatch = EngineStopwatch(
-        backend, board.options, tuning.threads, lambda kept: variants.without(kept).SerializeToString(), inputs
-    )
+    with _bench(calibration, board, model, tuning, progress) as bench:
+        stopwatch = PlacementStopwatch(
+            bench.timer, board.options, lambda kept: variants.without(kept).SerializeToString()
+        )
 
-    def bf16(kept: Kept) -> Comparison:
-        return stopwatch.against({**board.options, "precision": "bf16"}, frozenset(variants.nodes), kept)
+        def bf16(kept: Kept) -> Comparison:
+            return stopwatch.against({**board.options, "precision": "bf16"}, frozenset(variants.nodes), kept)
 
-    key = key_of(model, board, name_of(backend), tuning.threads)
-    return tune(
-        variants,
-        key,
-        record_path(calibration.folder, key),
-        stopwatch,
-        Plan(tuning.seconds or 0.0, tuning.fresh),
-        bf16 if board.options.get("precision") == "f32" and _BF16 & cpu_flags() else None,
-        progress,
-    )
+        tuned = tune(
+            variants,
+            bench.key,
+            record_path(calibration.folder, bench.key),
+            stopwatch,
+            Plan(tuning.seconds or 0.0, tuning.fresh),
+            bf16 if board.options.get("precision") == "f32" and _BF16 & bench.flags else None,
+            progress,
+            bench.prepare,
+        )
+    return replace(tuned, table=tuned.table.model_copy(update={"notes": (*tuned.table.notes, *bench.notes)}))
+
+
+def _bench(
+    calibration: Calibration, board: Target, model: bytes, tuning: Tuning, progress: Progress
+) -> AbstractContextManager[Bench]:
+    backend, inputs = backend_for(board.backend), [golden.input for golden in calibration.golden()]
+    if tuning.host is None:
+        return nullcontext(bench_here(backend, board, model, tuning.threads, inputs))
+    # The ssh client comes with an extra of its own.
+    from edgekit.tuning.remote import bench_there
+
+    preferred = backend.available().version
+    return bench_there(tuning.host, board, model, tuning.threads, inputs, preferred, progress)
 
 
 def _placed(variants: Variants, kept: Kept, table: PlacementTable, scales: Scales) -> Placed:

@@ -12,7 +12,7 @@ from edgekit.api.there import BUNDLE, profile_there
 from edgekit.bundle import Bundle, Manifest, open_bundle
 from edgekit.profiling.remote.board import installed, planned
 from edgekit.profiling.remote.connection import Connection
-from edgekit.profiling.remote.host import Host, parse_address
+from edgekit.profiling.remote.host import Host, host_of
 from edgekit.profiling.remote.plan import Plan
 from edgekit.progress import Progress, silent
 
@@ -55,7 +55,7 @@ def profile_remote(
         EdgekitError: What `edgekit.profile` raises, raised there.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    where, engine = _host(host), str(options.get("engine") or opened.manifest.engine.backend)
+    where, engine = host_of(host), str(options.get("engine") or opened.manifest.engine.backend)
     what = f"{engine} on {where.address}"
     with _planned(opened.manifest, where, engine) as (connection, plan):
         label = _Label(str(opened.path), {"host": str(where.address), "host_key": connection.host_key}, plan)
@@ -104,14 +104,10 @@ def plan_remote(bundle: Bundle | str | Path, host: Host | str, engine: str | Non
         UsageError: The address, or something else that was named, is wrong.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    where = _host(host)
+    where = host_of(host)
     with _planned(opened.manifest, where, engine or opened.manifest.engine.backend) as (connection, plan):
         told = {"host": str(where.address), "host_key": connection.host_key, **plan.to_json()}
     return {**told, "bundle": str(opened.path), "bundle_bytes": opened.path.stat().st_size}
-
-
-def _host(host: Host | str) -> Host:
-    return host if isinstance(host, Host) else Host(parse_address(host))
 
 
 def _planned(manifest: Manifest, host: Host, engine: str) -> AbstractContextManager[tuple[Connection, Plan]]:

@@ -11,12 +11,14 @@ import click
 
 import edgekit
 from edgekit.cli.common import PATH, dry_run, overwrite, settings, show_plan, terminal
+from edgekit.cli.host import host_options
 from edgekit.cli.placement import placement_text
 from edgekit.cli.terminal import Terminal, figures_text, outline, table
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
     from edgekit.bundle import Bundle, Manifest
+    from edgekit.profiling.remote.host import Host
 
 
 @click.command("compile")
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     help="Of the model's nodes, so many must run on the accelerator; others may go to its CPU.",
 )
 @overwrite
+@host_options
 @dry_run
 @settings
 @terminal
@@ -57,17 +60,25 @@ def compile_(
     threads: int,
     require_offload: float | None,
     overwrite: bool,
+    host: Host | None,
     dry_run: bool,
 ) -> None:
     """Make a calibration into a bundle for a target, or build a bundle's engine on the device.
 
     CALIBRATION is a folder that `edgekit calibrate` wrote. It may be compiled for other targets than its own. Where the
-    target's engine runs here, what 8 bit makes slower stays in floating point; what was measured is kept in the folder.
+    target's engine runs here, or with --host on a board, what 8 bit makes slower stays in floating point; what was
+    measured is kept in the folder.
 
     BUNDLE is a file that this command wrote for an engine that is built on the device: run there, it builds the engine
     in place.
     """
     if calibration.is_file():
+        if host is not None:
+            raise UsageError(
+                problem=f"The engine of {calibration} is built where this command runs.",
+                found=f"--host {host.address}",
+                fix="Copy the bundle to the board, and run it there: edgekit compile FILE.edge.",
+            )
         _in_place(terminal, calibration, target, out, overwrite, dry_run)
         return
     if out is None:
@@ -85,6 +96,7 @@ def compile_(
             "recipe": opened.recipe.name,
             "target": board.name,
             "engine": f"{board.backend}, built {board.builds}",
+            **({"measured on": str(host.address)} if host else {}),
             "writes": [str(out)],
         }
         show_plan(terminal, plan, out, overwrite)
@@ -98,6 +110,7 @@ def compile_(
             tune_seconds=tune_seconds,
             retune=retune,
             threads=threads,
+            host=host,
             overwrite=overwrite,
             require_offload=require_offload,
             progress=progress,
@@ -130,7 +143,8 @@ def compile_(
             terminal.note(f"or there without EdgeKit:\n{_commands(by_hand, bundle)}")
     elif manifest.target.runs != "on-device":
         following = "profile" if manifest.golden.origin == "measured" else "verify"
-        terminal.note(f"\nnext: edgekit {following} {bundle.path}")
+        there = f" --host {host.address}" if host else ""
+        terminal.note(f"\nnext: edgekit {following} {bundle.path}{there}")
     else:
         terminal.note(f"\nIt runs on the {manifest.target.device.soc}, not here; what of that was tested:")
         terminal.note(textwrap.indent(manifest.target.tested.strip(), "  "))

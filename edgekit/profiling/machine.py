@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,10 +131,10 @@ def describe(versions: Mapping[str, str], root: Path = Path("/")) -> Machine:
     about = _cpuinfo(root)
     flags = cpu_flags()
     return Machine(
-        cpu=_cpu_name(about),
+        cpu=cpu_name(about) or platform.processor() or platform.machine(),
         board=_text(root / "proc/device-tree/model").strip("\0"),
         arch=platform.machine(),
-        isa=tuple(flag for flag in RELEVANT_FLAGS if flag in flags),
+        isa=relevant(flags),
         cores=psutil.cpu_count() or len(affinity),
         affinity=affinity,
         limits=cgroup_limits(root),
@@ -265,14 +265,20 @@ def _cpuinfo(root: Path) -> str:
     return _text(root / "proc/cpuinfo")
 
 
-def _cpu_name(cpuinfo: str) -> str:
+def relevant(flags: Collection[str]) -> tuple[str, ...]:
+    """Return those of a CPU's flags that engines choose their kernels by."""
+    return tuple(flag for flag in RELEVANT_FLAGS if flag in flags)
+
+
+def cpu_name(cpuinfo: str) -> str:
+    """Return what a /proc/cpuinfo says a CPU is; empty where it does not say."""
     names = _values(cpuinfo, "model name")
     if names:
         return names[0]
     parts = sorted(set(zip(_values(cpuinfo, "CPU implementer"), _values(cpuinfo, "CPU part"), strict=False)))
     if parts:
         return ", ".join(f"ARM implementer {implementer} part {part}" for implementer, part in parts)
-    return platform.processor() or platform.machine()
+    return ""
 
 
 def _values(cpuinfo: str, key: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -27,7 +28,7 @@ class Key(Strict):
     """What times hold for: a record counts only where all of it is the same."""
 
     origin: Origin
-    """`measured` on this machine, or `remote`."""
+    """`measured` on this machine, or `remote` on a board."""
 
     model_sha256: str
     """Of the Q/DQ model that the search starts from, and so of the calibration."""
@@ -73,18 +74,33 @@ class Record(Strict):
     result: Result | None
 
 
-def key_of(model: bytes, target: Target, engine: str, threads: int) -> Key:
-    """Return what times of this model, target and engine hold for on this machine."""
+@dataclass(frozen=True)
+class Where:
+    """A machine that times are taken on, as a `Key` names it."""
+
+    origin: Origin
+    processor: str
+    instruction_sets: tuple[str, ...]
+    cores: int
+
+
+def here() -> Where:
+    """Return this machine."""
     machine = describe({})
+    return Where("measured", machine.cpu, machine.isa, len(machine.affinity))
+
+
+def key_of(model: bytes, target: Target, engine: str, threads: int, where: Where) -> Key:
+    """Return what times of this model, target and engine hold for on a machine."""
     return Key(
-        origin="measured",
+        origin=where.origin,
         model_sha256=hashlib.sha256(model).hexdigest(),
         target=target.name,
         target_sha256=sha256_of(target.model_dump_json()),
         engine=engine,
-        processor=machine.cpu,
-        instruction_sets=machine.isa,
-        cores=len(machine.affinity),
+        processor=where.processor,
+        instruction_sets=where.instruction_sets,
+        cores=where.cores,
         threads=threads,
         edgekit=__version__,
     )

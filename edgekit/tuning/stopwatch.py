@@ -1,12 +1,14 @@
-"""Time placements in an engine on this machine."""
+"""Time placements in an engine, on the machine that this runs on or on another."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,47 +26,71 @@ Inputs = Sequence[NDArray[np.float32]]
 Load = Callable[[], Engine]
 
 
-class EngineStopwatch:
-    """Loads placements into a backend's engine and runs them in turn.
+@dataclass(frozen=True)
+class Variant:
+    """A model, and the engine's options that it runs with."""
+
+    model: bytes
+    options: Mapping[str, Any]
+
+
+class Timer(Protocol):
+    """Loads variants into an engine and times them in turn; here, or on a board."""
+
+    def __call__(self, variants: Sequence[Variant], rounds: int) -> list[NDArray[np.int64]]:
+        """Return (rounds, calls) in ns, one array for each variant.
+
+        Raises:
+            TargetError: The engine does not run there.
+            ArtifactError: It does not accept a model.
+        """
+        ...
+
+
+class EngineTimer:
+    """Times in a backend's engine, on the machine that this runs on.
 
     Args:
         backend: The engine.
-        options: Its options.
         threads: Its threads.
-        write: Returns the ONNX model of a placement.
         inputs: What to run on, in turn.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        options: Mapping[str, Any],
-        threads: int,
-        write: Callable[[Kept], bytes],
-        inputs: Inputs,
-    ) -> None:
+    def __init__(self, backend: Backend, threads: int, inputs: Inputs) -> None:
         self._backend = backend
-        self._options = options
         self._threads = threads
-        self._write = write
         self._inputs = inputs
 
-    def __call__(self, placements: Sequence[Kept], rounds: int) -> list[NDArray[np.int64]]:
-        """Time placements in turn, round by round.
+    def __call__(self, variants: Sequence[Variant], rounds: int) -> list[NDArray[np.int64]]:
+        """Time variants in turn, as `Timer` says."""
+        return time_in_turn([partial(self._load, each) for each in variants], self._inputs, rounds)
 
-        Raises:
-            TargetError: The engine does not run here.
-            ArtifactError: It does not accept a placement.
-        """
-        return time_in_turn([self._load(kept, self._options) for kept in placements], self._inputs, rounds)
+    def _load(self, variant: Variant) -> Engine:
+        return self._backend.load({"model.onnx": variant.model}, variant.options, self._threads)
+
+
+class PlacementStopwatch:
+    """Writes placements as models, and has them timed.
+
+    Args:
+        timer: Times them.
+        options: The engine's.
+        write: Returns the ONNX model of a placement.
+    """
+
+    def __init__(self, timer: Timer, options: Mapping[str, Any], write: Callable[[Kept], bytes]) -> None:
+        self._timer = timer
+        self._options = options
+        self._write = write
+
+    def __call__(self, placements: Sequence[Kept], rounds: int) -> list[NDArray[np.int64]]:
+        """Time placements in turn, round by round; errors are those of the timer."""
+        return self._timer([Variant(self._write(kept), self._options) for kept in placements], rounds)
 
     def against(self, options: Mapping[str, Any], reference: Kept, candidate: Kept) -> Comparison:
         """Compare a placement with a reference that runs with other options, in another precision for instance."""
-        loads = [self._load(reference, options), self._load(candidate, self._options)]
-        return confirmed(lambda _, rounds: time_in_turn(loads, self._inputs, rounds), reference, [candidate])[0]
-
-    def _load(self, kept: Kept, options: Mapping[str, Any]) -> Load:
-        return lambda: self._backend.load({"model.onnx": self._write(kept)}, options, self._threads)
+        both = [Variant(self._write(reference), options), Variant(self._write(candidate), self._options)]
+        return confirmed(lambda _, rounds: self._timer(both, rounds), reference, [candidate])[0]
 
 
 def time_in_turn(loads: Sequence[Load], inputs: Inputs, rounds: int) -> list[NDArray[np.int64]]:

@@ -19,6 +19,10 @@ from edgekit.tuning.table import measured_table, times_of
 Compare = Callable[[Kept], Comparison]
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is asked of a search.
@@ -53,6 +57,7 @@ def tune(
     plan: Plan,
     bf16: Compare | None = None,
     progress: Progress = silent,
+    prepare: Callable[[], None] = nothing,
 ) -> Tuned:
     """Return the placement that is never slower than floating point.
 
@@ -66,10 +71,12 @@ def tune(
         plan: How long, and whether anew.
         bf16: Compares a placement with the whole model in bf16; none where the engine or the CPU has no bf16.
         progress: Told the seconds that have passed, of those that there are.
+        prepare: Called before anything is measured, where it is; what it takes does not count.
     """
     record, reason = (None, "") if plan.fresh else read_record(path, key)
     notes = [reason] if reason else []
     if record is None or record.result is None:
+        prepare()
         record, refused = _measure(variants, key, path, stopwatch, plan, bf16, progress, record)
         notes += refused
     result = record.result

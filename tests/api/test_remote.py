@@ -28,15 +28,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return bundle_for(here, tmp_path_factory.mktemp("bundle") / "lane.edge")
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
-def host(server: Server, bundle: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+def host(server: Server, bundle: Bundle, wheel_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     """The board, for which everything was downloaded once."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(wheel_cache))
     host = Host(parse_address(server.address))
     try:
         plan_remote(bundle, host)

@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from edgekit.bundle import open_bundle
 
 from .conftest import Edgekit
@@ -94,3 +96,32 @@ def test_a_bundle_is_built_in_place_for_its_own_target(in_process: Edgekit, cali
     assert elsewhere.returncode == 4
     assert "tensorrt" in elsewhere.stderr
     assert (tmp_path / "net.edge").read_bytes() == before
+
+
+def test_a_board_that_is_not_there_ends_with_4_and_writes_nothing(
+    in_process: Edgekit, calibration: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("asyncssh", reason="asyncssh comes with the extra 'remote'")
+    done = in_process("compile", calibration, "-o", "net.edge", "--host", "ssh://somebody@127.0.0.1:1")
+    assert done.returncode == 4
+    assert "cannot be reached" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_board_for_an_engine_that_is_built_there_ends_with_2(in_process: Edgekit, calibration: Path) -> None:
+    flags = ("--target", "jetson-orin", "--host", "ssh://somebody@127.0.0.1:1")
+    done = in_process("compile", calibration, "-o", "net.edge", *flags)
+    assert done.returncode == 2
+    assert "cannot be measured over ssh" in done.stderr
+
+
+def test_a_bundle_s_engine_is_not_built_over_ssh(in_process: Edgekit, bundle: Path) -> None:
+    done = in_process("compile", bundle, "--host", "ssh://somebody@board")
+    assert done.returncode == 2
+    assert "built where this command runs" in done.stderr
+
+
+def test_a_dry_run_names_the_board_and_asks_it_nothing(in_process: Edgekit, calibration: Path) -> None:
+    flags = ("--host", "ssh://somebody@127.0.0.1:1", "--dry-run", "--json")
+    done = in_process("compile", calibration, "-o", "net.edge", *flags)
+    assert json.loads(done.stdout)["plan"]["measured on"] == "ssh://somebody@127.0.0.1:1"

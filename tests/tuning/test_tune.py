@@ -13,7 +13,7 @@ import edgekit
 from edgekit.calibration.artifact import Calibration
 from edgekit.calibration.deployed import deployed_variants
 from edgekit.calibration.variants import Variants
-from edgekit.tuning.record import Key, Record, key_of, read_record, record_path
+from edgekit.tuning.record import Key, Record, here, key_of, read_record, record_path
 from edgekit.tuning.tune import Plan, Tuned, tune
 from tests.api.conftest import small_model
 from tests.tuning.planted import PlantedEngine
@@ -44,7 +44,7 @@ def variants(calibration: Calibration) -> Variants:
 
 @pytest.fixture
 def key(calibration: Calibration) -> Key:
-    return key_of(calibration.qdq_model.read_bytes(), calibration.target, "planted 1.0", 1)
+    return key_of(calibration.qdq_model.read_bytes(), calibration.target, "planted 1.0", 1, here())
 
 
 @pytest.fixture

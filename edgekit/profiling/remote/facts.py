@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from edgekit.errors import TargetError, UsageError
+from edgekit.profiling.machine import cpu_name
 from edgekit.profiling.remote.connection import Connection
+from edgekit.targets import flags_of
 
 OLDEST = (3, 10)
 
@@ -42,6 +44,7 @@ class Facts:
         free_bytes: Of the disk below it.
         board: As the device tree names it; empty where there is none.
         cpu: As it names itself.
+        flags: Of the CPU, as in `edgekit.targets.cpu_flags`.
         cores: Logical ones.
         emulated: Whether this Python runs in an emulator, as far as that can be seen.
     """
@@ -56,6 +59,7 @@ class Facts:
     free_bytes: int
     board: str
     cpu: str
+    flags: frozenset[str]
     cores: int
     emulated: bool
 
@@ -107,9 +111,10 @@ def ask(connection: Connection, python: str = "", folder: str = "") -> Facts:
         folder=told["folder"],
         free_bytes=told["free_bytes"],
         board=told["board"],
-        cpu=told["cpu"],
+        cpu=cpu_name(told["cpuinfo"]) or told["processor"],
+        flags=flags_of(told["cpuinfo"]),
         cores=told["cores"],
-        emulated=_is_emulated(machine, kernel.strip(), told["cpuinfo_is_x86"]),
+        emulated=_is_emulated(machine, kernel.strip(), "vendor_id" in told["cpuinfo"]),
     )
 
 

@@ -49,6 +49,15 @@ class Host:
     identity: Path | None = None
 
 
+def host_of(host: Host | str) -> Host:
+    """Return a board; an address alone takes its own Python and temporary folder.
+
+    Raises:
+        UsageError: It is no address.
+    """
+    return host if isinstance(host, Host) else Host(parse_address(host))
+
+
 def parse_address(text: str) -> Address:
     """Read an address.
 

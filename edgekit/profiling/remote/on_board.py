@@ -49,8 +49,6 @@ _SEEN, _PID, _EXIT, _DRAFT, _LOG, _EVENTS = "seen", "pid", "exit", "exit.draft",
 def probe(folder: str = "") -> dict[str, Any]:
     """Say what this machine is, as far as it matters for what is sent to it."""
     folder = folder or tempfile.gettempdir()
-    cpuinfo = _text(Path("/proc/cpuinfo"))
-    name = re.search(r"^model name\s*:\s*(.*)$", cpuinfo, re.M)
     return {
         "python": list(sys.version_info[:3]),
         "implementation": sys.implementation.name,
@@ -62,8 +60,8 @@ def probe(folder: str = "") -> dict[str, Any]:
         "free_bytes": shutil.disk_usage(folder).free if os.path.isdir(folder) else None,  # noqa: PTH112
         "writable": os.access(folder, os.W_OK | os.X_OK),
         "board": _text(Path("/proc/device-tree/model")).strip("\0 \n"),
-        "cpu": name[1].strip() if name else platform.processor() or platform.machine(),
-        "cpuinfo_is_x86": "vendor_id" in cpuinfo,
+        "processor": platform.processor() or platform.machine(),
+        "cpuinfo": _text(Path("/proc/cpuinfo")),
         "cores": os.cpu_count(),
     }
 

@@ -32,6 +32,11 @@ class Plan:
     wheels: tuple[Path, ...]
     used: tuple[str, ...]
 
+    def version(self, package: str) -> str:
+        """Return the version of a package that runs there; empty where it is not among what is needed."""
+        both = (each.partition(" ") for each in (*self.used, *map(package_of, self.wheels)))
+        return next((version for name, _, version in both if canonicalize_name(name) == package), "")
+
     def to_json(self) -> dict[str, Any]:
         """Return it for people and programs."""
         facts = self.facts

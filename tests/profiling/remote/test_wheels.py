@@ -22,6 +22,7 @@ FACTS = Facts(
     free_bytes=1 << 30,
     board="NVIDIA Jetson Orin Nano Developer Kit",
     cpu="Cortex-A78AE",
+    flags=frozenset({"asimddp"}),
     cores=6,
     emulated=False,
 )
