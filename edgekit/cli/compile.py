@@ -63,7 +63,7 @@ def compile_(
     host: Host | None,
     dry_run: bool,
 ) -> None:
-    """Make a calibration into a bundle for a target, or build a bundle's engine on the device.
+    """Make a calibration into a bundle for a target.
 
     CALIBRATION is a folder that `edgekit calibrate` wrote. It may be compiled for other targets than its own. Where the
     target's engine runs here, or with --host on a board, what 8 bit makes slower stays in floating point; what was
