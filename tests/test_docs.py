@@ -116,8 +116,9 @@ def test_the_readme_runs(workplace: tuple[Path, str]) -> None:
     folder, recipe = workplace
     text = (ROOT / "README.md").read_text(encoding="utf-8").replace("lane-curve", recipe)
     # What a reader waits a minute for, tests do not: the shell's commands read this file, Python is told.
-    (folder / "edgekit.toml").write_text('[calibrate]\neffort = "quick"\n')
+    (folder / "edgekit.toml").write_text('[calibrate]\neffort = "quick"\n[compile]\ntune-seconds = 3\n')
     text = text.replace('target="host", ', 'target="host", effort="quick", ')
+    text = text.replace("compile(calibration, ", "compile(calibration, tune_seconds=3, ")
     shell = re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
     python = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     assert shell
