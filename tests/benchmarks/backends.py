@@ -176,10 +176,10 @@ def page(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
         "",
         "F1 of lanes (30 px wide, IoU > 0.5), mean lateral shift of matched lanes in px of the frame and IoU of masks",
         "are against the float32 model under ONNX Runtime. Speed is that of the engine, float32 over INT8 in the same",
-        "engine with its 95 % interval; - where a time on this machine would say nothing of the target. Size is of all",
+        "engine with its 95 % interval; - where a time on this machine says nothing of the target. Size is of all",
         "that the engine is loaded from. Compiling ends with a check on golden inputs, which is within its time. It",
-        "follows the target's rules (`--no-tune`); what a search for the placement that pays adds, and what it takes, is",
-        "told in [Placement](placement.md), and more of Qualcomm's processors in [Qualcomm HTP](qnn.md).",
+        "follows the target's rules (`--no-tune`); what a search for the placement that pays adds and takes is told in",
+        "[Placement](placement.md), and more of Qualcomm's processors in [Qualcomm HTP](qnn.md).",
     ]
     for model in dict.fromkeys(row.model for row in rows):
         lines += ["", f"## {model}", ""]
