@@ -48,7 +48,7 @@ def load(
     manifest = opened.manifest
     name, options = engine_of(opened, engine)
     backend = backend_for(name)
-    members = _members(opened, reference, foreign=name != manifest.engine.backend)
+    members = members_for(opened, reference, foreign=name != manifest.engine.backend)
     preprocessor = Preprocessor(manifest.recipe.preprocessing, manifest.input.shape)
     heads = heads_of(manifest.recipe, [output.name for output in manifest.outputs])
     task = task_for(manifest.recipe)
@@ -64,7 +64,7 @@ def load(
     return Session(loaded, manifest.input.name, preprocessor, heads, task)
 
 
-def _members(bundle: Bundle, reference: bool, foreign: bool) -> dict[str, bytes]:
+def members_for(bundle: Bundle, reference: bool, foreign: bool) -> dict[str, bytes]:
     """Return what the engine loads; one that the bundle was not compiled for takes the ONNX model."""
     # A backend that builds on the device says so from its own members, whichever model is asked for.
     if reference and (foreign or "build.json" not in bundle.manifest.engine.members):

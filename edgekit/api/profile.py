@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.api.conclusion import Beginning, concluded
-from edgekit.api.load import engine_of, host_mismatch, load
+from edgekit.api.load import engine_of, host_mismatch, load, members_for
 from edgekit.backends import backend_for
-from edgekit.bundle import REFERENCE, Bundle, GoldenVector, open_bundle
+from edgekit.bundle import Bundle, GoldenVector, open_bundle
 from edgekit.emulation import is_emulated
 from edgekit.errors import ArtifactError, DeadlineWarning, EdgekitError, HostMismatchWarning, TargetError, UsageError
 from edgekit.process import is_measurable
@@ -240,7 +240,8 @@ def _golden(bundle: Bundle) -> list[GoldenVector]:
 def _with_layers(timed: Profile, bundle: Bundle, vector: GoldenVector, progress: Progress) -> Profile:
     """Return a profile with the time of every layer, where the engine tells; what it cannot do is a warning."""
     subject, rows, notes = timed.subject, [], list(timed.warnings)
-    members = {"fp": {"model.onnx": bundle.read(REFERENCE)}, "int8": bundle.engine_members()}
+    foreign = subject.engine != bundle.manifest.engine.backend
+    members = {model: members_for(bundle, model == "fp", foreign) for model in MODELS}
     inputs = {bundle.manifest.input.name: vector.input}
     for done, row in enumerate(timed.rows):
         progress("layers", done, len(timed.rows))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import edgekit
+from edgekit.api.standing import RESULTS_ONLY, standing
 from edgekit.bundle import open_bundle
 from edgekit.errors import EdgekitError, GateError
 from edgekit.frames import Frames
@@ -34,7 +36,7 @@ from edgekit.graph.reference import ReferenceRun
 from edgekit.profiling.machine import describe
 from edgekit.recipes import Effort
 from edgekit.resources import shipped_names
-from edgekit.targets import load_target
+from edgekit.targets import load_target, origin_of
 from tests.benchmarks.judging import CASES, ROOT, THREADS, Case, Run, tallies
 
 PACKAGES = ("onnxruntime", "openvino", "onnxruntime-qnn", "tensorrt-rtx", "torch", "numpy")
@@ -148,7 +150,9 @@ def _run_of(bundle: edgekit.Bundle, calibration: Path) -> tuple[Run, str, Callab
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         session = edgekit.load(bundle, threads=THREADS)
-    return session.infer, "simulated" if runs == "simulated" else "measured", session.close
+    foreign = standing(bundle.manifest.target).runs == RESULTS_ONLY
+    origin = f"measured, on {platform.machine()}" if foreign else origin_of(bundle.manifest.target)
+    return session.infer, origin, session.close
 
 
 def _speedup(bundle: edgekit.Bundle) -> tuple[float, float, float] | None:

@@ -130,4 +130,7 @@ def test_without_a_bundle_the_last_one_under_build_is_measured_in_all_engines(
 def test_another_engine_is_taken_where_it_is_named(in_process: Edgekit, bundle: Path) -> None:
     done = in_process("profile", bundle, *QUICK, "--engine", "onnxruntime", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["config"]["engine"] == "onnxruntime"
+    told = json.loads(done.stdout)
+    assert told["config"]["engine"] == "onnxruntime"
+    assert all({"fp", "int8"} & group.keys() for group in told["layers"])
+    assert any("int8" in group for group in told["layers"])
