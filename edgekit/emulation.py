@@ -18,6 +18,7 @@ from pathlib import Path
 from edgekit.errors import TargetError, UsageError
 
 DEFAULT_ROOT = Path("build/arm-root")
+EMULATED = "The processor is emulated: what it computes counts, and its times are the emulator's, not a board's."
 
 _BASE = "fp asimd evtstrm aes pmull sha1 sha2 crc32"
 _V8_2 = f"{_BASE} atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.bundle import REFERENCE, Bundle
+from edgekit.emulation import EMULATED, is_emulated
 from edgekit.profiling import machine
 from edgekit.profiling.bootstrap import bootstrap
 from edgekit.profiling.deadline import misses
@@ -63,6 +64,7 @@ def concluded(bundle: Bundle, beginning: Beginning, measured: Measured, disturba
             finding for model in MODELS for finding in find(model, measured.samples[model], measured.method.pace)
         ),
         warnings=tuple(_warnings(conditions, measured.method, beginning.subject.threads)),
+        origin="emulated" if is_emulated() else "measured",
     )
 
 
@@ -89,6 +91,8 @@ def _energy(joules: NDArray[np.float64], meter: str) -> Energy:
 
 
 def _warnings(conditions: Conditions, method: Method, threads: int) -> Iterator[str]:
+    if is_emulated():
+        yield EMULATED
     yield from machine.warnings(conditions.machine, conditions.noise, conditions.disturbance, threads)
     for name, warm in method.warm_up.items():
         if not warm.steady:

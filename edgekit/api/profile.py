@@ -14,7 +14,6 @@ from edgekit.api.conclusion import Beginning, concluded
 from edgekit.api.load import engine_of, host_mismatch, load, members_for
 from edgekit.backends import backend_for
 from edgekit.bundle import Bundle, GoldenVector, open_bundle
-from edgekit.emulation import is_emulated
 from edgekit.errors import ArtifactError, DeadlineWarning, EdgekitError, HostMismatchWarning, TargetError, UsageError
 from edgekit.process import is_measurable
 from edgekit.profiling import machine, memory
@@ -85,13 +84,8 @@ def profile(
     Raises:
         UsageError: A figure makes no sense, or excludes another.
         ArtifactError: The bundle is damaged, or holds no golden inputs.
-        TargetError: The bundle's engine does not run here, or fails while it is measured, or the processor is emulated.
+        TargetError: The bundle's engine does not run here, or fails while it is measured.
     """
-    if is_emulated():
-        raise TargetError(
-            problem="This processor is emulated: what it computes counts, its times do not.",
-            fix="Profile on the board itself. `edgekit verify` can be run here.",
-        )
     plan = _plan(rigor, seconds, Pace(fps, burst, idle_ms, streams, queue), deadline_ms)
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     _require_device(opened, engine_of(opened, engine)[0])

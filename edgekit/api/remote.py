@@ -10,6 +10,7 @@ from typing import Any
 
 from edgekit.api.there import BUNDLE, profile_there
 from edgekit.bundle import Bundle, Manifest, open_bundle
+from edgekit.emulation import EMULATED
 from edgekit.profiling.remote.board import installed, planned
 from edgekit.profiling.remote.connection import Connection
 from edgekit.profiling.remote.host import Host, host_of
@@ -18,10 +19,6 @@ from edgekit.progress import Progress, silent
 
 _CARRIED = ("onnxruntime", "openvino")
 """Engines that come as packages from everywhere; the others belong to a board's own software."""
-
-EMULATED = (
-    "The board's Python runs in an emulator: what it computes counts, and its times are the emulator's, not a board's."
-)
 
 
 def profile_remote(
@@ -80,13 +77,14 @@ class _Label:
     plan: Plan
 
     def put_on(self, result: Mapping[str, Any], *more: str) -> dict[str, Any]:
-        emulated = self.plan.facts.emulated
+        emulated = self.plan.facts.emulated or result["origin"] == "emulated"
+        said = [EMULATED] if emulated and EMULATED not in result["warnings"] else []
         return {
             **result,
             "origin": "emulated" if emulated else "remote",
             "bundle": self.bundle,
             "remote": {**self.board, **self.plan.to_json()},
-            "warnings": [*([EMULATED] if emulated else []), *result["warnings"], *filter(None, more)],
+            "warnings": [*said, *result["warnings"], *filter(None, more)],
         }
 
 

@@ -163,7 +163,7 @@ class Profile:
     findings: tuple[Finding, ...]
     warnings: tuple[str, ...]
     partial: str = ""
-    origin: Literal["measured"] = "measured"
+    origin: Literal["measured", "emulated"] = "measured"
 
     def row(self, model: Model) -> Row:
         """Return the figures of one model."""

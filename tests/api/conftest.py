@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,13 @@ def small_calibration(tmp_path_factory: pytest.TempPathFactory) -> Calibration:
         out=folder / "calibration",
         effort="quick",
     )
+
+
+@pytest.fixture
+def copy(small_calibration: Calibration, tmp_path: Path) -> Path:
+    """A calibration folder of one's own, without placements that other tests measured."""
+    folder = tmp_path / "calibration"
+    return Path(shutil.copytree(small_calibration.folder, folder, ignore=shutil.ignore_patterns("placement")))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,11 @@ import pytest
 
 from edgekit.api import placing
 from edgekit.api.compile import compile
-from edgekit.calibration.artifact import Calibration
 from edgekit.calibration.evaluate import Gate
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.placements import PlacementTable
 from edgekit.targets import load_target
 from edgekit.tuning.tune import Tuned
-
-
-@pytest.fixture
-def copy(small_calibration: Calibration, tmp_path: Path) -> Path:
-    """A calibration folder of one's own, without records."""
-    return Path(shutil.copytree(small_calibration.folder, tmp_path / "calibration"))
 
 
 def operators(model: bytes) -> list[str]:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 
 from edgekit.api.compile import compile
 from edgekit.backends import backend_for
-from edgekit.calibration.artifact import Calibration
 from edgekit.errors import TargetError, UsageError
 from edgekit.tuning.record import Key, read_record
 from tests.ssh_server import Server
@@ -19,12 +17,6 @@ pytest.importorskip("asyncssh", reason="asyncssh comes with the extra 'remote'")
 
 TARGET = "x86-onnxruntime" if platform.machine() == "x86_64" else "host"
 NOWHERE = "ssh://nobody@127.0.0.1:1"
-
-
-@pytest.fixture
-def copy(small_calibration: Calibration, tmp_path: Path) -> Path:
-    """A calibration folder of one's own, without records."""
-    return Path(shutil.copytree(small_calibration.folder, tmp_path / "calibration"))
 
 
 @pytest.fixture

@@ -49,12 +49,6 @@ def test_edgekit_itself_verifies_a_bundle_there(python: EmulatedPython, bundle: 
         assert vector["agreement"]["f1"] == 1.0
 
 
-def test_times_are_not_taken_there(a72: EmulatedPython) -> None:
-    command = [*a72.command(), "-c", "import edgekit; edgekit.profile('any.edge')"]
-    done = subprocess.run(command, env=a72.environment(), capture_output=True, text=True, timeout=300)
-    assert "TargetError: This processor is emulated" in done.stderr
-
-
 def test_outputs_are_those_of_x86(python: EmulatedPython, bundle: Bundle) -> None:
     golden = list(bundle.golden())
     options = bundle.manifest.engine.options
