@@ -30,13 +30,14 @@ BASE = {
     "bundle",
     "errors",
 }
-MIDDLE = {"graph", "runtime", "tasks"}
+MIDDLE = {"features", "graph", "runtime", "tasks"}
 ALLOWED: dict[str, set[str]] = {
     **{name: BASE for name in BASE},
     "reference": BASE | {"tasks"},
     "tasks": BASE,
+    "features": BASE,
     "graph": BASE,
-    "runtime": BASE | {"tasks"},
+    "runtime": BASE | {"features", "tasks"},
     "backends": BASE | MIDDLE,
     "report": BASE | MIDDLE,
     "calibration": BASE | MIDDLE | {"backends", "reference", "report"},
