@@ -105,6 +105,9 @@ class EngineRecord(Strict):
     precisions: tuple[PrecisionRecord, ...] = Field(
         default=(), description="how much of the work runs in which precision; empty where the engine does not tell"
     )
+    macs: dict[str, int] = Field(
+        default_factory=dict, description="multiply-accumulates of one run by node, where they are not 0"
+    )
     nodes: int = Field(default=0, description="of the model that was built, without Q/DQ")
     fallback: tuple[FallbackRecord, ...] = Field(default=(), description="those that the accelerator does not run")
 

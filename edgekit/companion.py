@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from edgekit import errors
 from edgekit.errors import EdgekitError, TargetError
-from edgekit.isolation import ending, last_lines, process_environment
+from edgekit.isolation import ending, ending_with, last_lines, process_environment
 
 Arrays = Mapping[str, NDArray[Any]]
 Answering = Callable[[Arrays], Arrays]
@@ -78,7 +78,7 @@ class Companion:
         ours, theirs = socket.socketpair()
         with theirs, (self._folder / _LOG).open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(self._folder), str(theirs.fileno())],
+                [sys.executable, "-m", __name__, str(self._folder), str(theirs.fileno()), str(os.getpid())],
                 cwd=self._folder,
                 env=process_environment(self._folder, {}),
                 stdin=subprocess.DEVNULL,
@@ -176,13 +176,14 @@ def _end(process: subprocess.Popen[bytes], connection: Connection, folder: Path)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def main(folder: Path, descriptor: int) -> None:
-    """Be the process: make the function, then answer until the other end is closed."""
+def main(folder: Path, descriptor: int, parent: int) -> None:
+    """Be the process: make the function, then answer until the other end is closed, as a parent's end closes it."""
     connection = Connection(descriptor)
     order = json.loads((folder / _ORDER).read_text(encoding="utf-8"))
     module, _, name = order["function"].partition(":")
     try:
-        told, answer = getattr(importlib.import_module(module), name)(folder, **order["arguments"])
+        with ending_with(parent):
+            told, answer = getattr(importlib.import_module(module), name)(folder, **order["arguments"])
         _send(connection, _READY, json.dumps(told).encode())
         while True:
             _send(connection, _RESULT, packed(answer(unpacked(connection.recv_bytes()))))
@@ -199,4 +200,4 @@ def _send(connection: Connection, kind: bytes, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -6,6 +6,7 @@ crashes there, a segmentation fault included, is an error here, with the end of 
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
@@ -14,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,9 @@ LOG_LINES = 12
 """Of the log, so many last lines are shown with an error."""
 
 HEARTBEAT_S = 0.5
+
+_PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl."""
 
 _KEPT_VARIABLES = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -147,7 +152,7 @@ def _run(
     start = time.monotonic()
     with (folder / _LOG).open("wb") as log:
         process = subprocess.Popen(
-            [*python, "-m", __name__, str(folder)],
+            [*python, "-m", __name__, str(folder), str(os.getpid())],
             cwd=folder,
             env=process_environment(folder, environment),
             stdin=subprocess.DEVNULL,
@@ -225,8 +230,33 @@ def last_lines(log: str) -> str:
     return "\n".join(lines[-LOG_LINES:]) or "it said nothing"
 
 
-def main(folder: Path) -> None:
-    """Be the process: carry out the order that lies in the folder."""
+@contextmanager
+def ending_with(parent: int | None) -> Iterator[None]:
+    """Let Linux kill this process when its parent ends, even by a signal: a compiler may run for an hour.
+
+    It is the thread which started this process whose end counts, so it has to be one that waits.
+
+    Args:
+        parent: The parent's id; none where nobody waits.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None) if parent is not None else None
+    if prctl is None:
+        yield
+        return
+    prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit("the process that wanted this is gone")
+    yield
+    prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
+
+
+def main(folder: Path, parent: int | None = None) -> None:
+    """Be the process: carry out the order that lies in the folder, and end with the parent that waits for it."""
+    with ending_with(parent):
+        _carry_out(folder)
+
+
+def _carry_out(folder: Path) -> None:
     from edgekit.process import is_measurable, resident
 
     order = json.loads((folder / ORDER).read_text(encoding="utf-8"))
@@ -243,4 +273,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

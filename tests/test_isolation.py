@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -46,6 +47,27 @@ def leave(folder: Path) -> None:
 def call(name: str, timeout_s: float = 60, **options: Any) -> Outcome:
     arguments = options.pop("arguments", {})
     return call_isolated(f"{__name__}:{name}", arguments, what="The test", timeout_s=timeout_s, **options)
+
+
+def hang_and_tell(folder: Path, told: str) -> None:
+    Path(told).write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux ends a process with its parent")
+def test_it_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    code = "import sys\nfrom tests.test_isolation import call\ncall('hang_and_tell', arguments={'told': sys.argv[1]})"
+    with subprocess.Popen([sys.executable, "-c", code, str(told)]) as parent:
+        while not (told.exists() and told.read_text()):
+            assert parent.poll() is None
+            time.sleep(0.02)
+        parent.kill()
+    process = Path("/proc", told.read_text(), "stat")
+    deadline = time.monotonic() + 30
+    while process.exists() and process.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_files_go_in_and_come_out_and_the_result_and_the_log_with_them() -> None:

@@ -5,30 +5,27 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from edgekit import __version__
+from edgekit.api.built import facts_of
 from edgekit.api.evidence import Evidence, Outputs, gather_evidence
 from edgekit.api.offload import allowing_fallback, compute_nodes, require_offloaded
 from edgekit.api.placing import Placed, Tuning, placements, require_measurable_there
 from edgekit.backends import Backend, Build, backend_for
-from edgekit.backends.precision import PrecisionShare, precision_shares, require_precision
+from edgekit.backends.precision import precision_shares, require_precision
 from edgekit.bundle import (
     ENGINE_FOLDER,
     REFERENCE,
     SCALES,
     Bundle,
     EngineRecord,
-    FallbackRecord,
     Golden,
     GoldenRecord,
     Input,
-    LayerRecord,
     Manifest,
-    PrecisionRecord,
     Provenance,
     SceneLimits,
     Tensor,
@@ -197,7 +194,7 @@ def _one_that_agrees(
 
     def build(placed: Placed) -> tuple[Placed, Build, Evidence]:
         built = backend.build(placed.model, board, progress)
-        require_precision(backend.name, board, _precisions(calibration, built))
+        require_precision(backend.name, board, precision_shares(built.layers, _macs(calibration)))
         return placed, built, gather_evidence(calibration, board, backend, placed.model, built.members, reference)
 
     def agrees(evidence: Evidence) -> bool:
@@ -222,7 +219,7 @@ def _content(
     evidence: Evidence,
 ) -> tuple[Manifest, dict[str, bytes]]:
     golden, scales = calibration.golden(), placed.scales.encode()
-    shares = _precisions(calibration, built)
+    macs = _macs(calibration)
     members = {
         **{ENGINE_FOLDER + name: data for name, data in built.members.items()},
         REFERENCE: _read(calibration.fp_model),
@@ -243,13 +240,9 @@ def _content(
             version=built.version or (backend.available().version if board.builds == "here" else board.device.software),
             built=board.builds,
             options=board.options,
-            members=tuple(sorted(built.members)),
-            reproducible=built.reproducible,
-            built_for=dict(built.built_for),
-            layers=tuple(LayerRecord.model_validate(asdict(layer)) for layer in built.layers),
-            precisions=tuple(PrecisionRecord.model_validate(asdict(share)) for share in shares),
+            macs=macs,
+            **facts_of(built, macs),
             nodes=compute_nodes(placed.model),
-            fallback=tuple(FallbackRecord.model_validate(asdict(node)) for node in built.fallback),
         ),
         golden=Golden(
             engine=evidence.engine,
@@ -270,7 +263,7 @@ def _content(
     return manifest, members
 
 
-def _precisions(calibration: Calibration, built: Build) -> tuple[PrecisionShare, ...]:
+def _macs(calibration: Calibration) -> dict[str, int]:
     import onnx
 
     try:
@@ -280,7 +273,7 @@ def _precisions(calibration: Calibration, built: Build) -> tuple[PrecisionShare,
         raise ModelError(
             problem=f"{calibration.fp_model} cannot be read.", found=str(error), fix="Calibrate again."
         ) from error
-    return precision_shares(built.layers, {cost.name: cost.macs for cost in costs})
+    return {cost.name: cost.macs for cost in costs if cost.macs}
 
 
 def _input(name: str, calibration: Calibration) -> Input:

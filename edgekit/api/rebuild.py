@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
+from edgekit.api.built import facts_of
 from edgekit.api.verify import Verification, verify
 from edgekit.backends import Build, backend_for
 from edgekit.backends.base import BuildsInPlace
-from edgekit.bundle import ENGINE_FOLDER, Bundle, EngineRecord, LayerRecord, fill_bundle, open_bundle
+from edgekit.backends.precision import precision_shares, require_precision
+from edgekit.bundle import ENGINE_FOLDER, Bundle, EngineRecord, Manifest, fill_bundle, open_bundle
 from edgekit.errors import ModelError, OutputError, UsageError
 from edgekit.output import new_file
 from edgekit.progress import Progress, silent
@@ -29,7 +30,8 @@ def compile_in_place(bundle: Bundle | str | Path, *, overwrite: bool = False, pr
         ArtifactError: The bundle is damaged.
         UsageError: Its engine is not one that is built in place.
         OutputError: It holds an engine already and `overwrite` is false, or it cannot be written.
-        TargetError: The engine's compiler is not here, or this is not the machine that the target stands for.
+        TargetError: The engine's compiler is not here, this is not the machine that the target stands for, or what is
+            built computes in another precision than the target asks for.
         ModelError: The engine does not accept the model, or miscomputes it.
     """
     opened = open_bundle(bundle.path if isinstance(bundle, Bundle) else bundle)
@@ -52,23 +54,16 @@ def compile_in_place(bundle: Bundle | str | Path, *, overwrite: bool = False, pr
         built = backend.rebuild(opened.engine_members(), manifest.target, progress)
         others = {name: opened.read(name) for name in manifest.members if not name.startswith(ENGINE_FOLDER)}
         members = others | {ENGINE_FOLDER + name: data for name, data in built.members.items()}
-        filled = fill_bundle(draft, manifest.model_copy(update={"engine": _engine(engine, built)}), members)
+        filled = fill_bundle(draft, manifest.model_copy(update={"engine": _engine(manifest, built)}), members)
         if not backend_for(engine.backend).available().reason:
             _require_passed(verify(Bundle(draft, filled)))
     return Bundle(opened.path, filled)
 
 
-def _engine(engine: EngineRecord, built: Build) -> EngineRecord:
-    return engine.model_copy(
-        update={
-            "version": built.version,
-            "built": "here",
-            "members": tuple(sorted(built.members)),
-            "reproducible": built.reproducible,
-            "built_for": dict(built.built_for),
-            "layers": tuple(LayerRecord.model_validate(asdict(layer)) for layer in built.layers),
-        }
-    )
+def _engine(manifest: Manifest, built: Build) -> EngineRecord:
+    engine = manifest.engine
+    require_precision(engine.backend, manifest.target, precision_shares(built.layers, engine.macs))
+    return engine.model_copy(update={"version": built.version, "built": "here", **facts_of(built, engine.macs)})
 
 
 def _require_passed(verification: Verification) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekit.backends.base import Build
-from edgekit.errors import ArtifactError, ModelError, TargetError, UsageError
+from edgekit.backends.sealed import sealed, unsealed
+from edgekit.errors import ModelError, TargetError, UsageError
 from edgekit.targets import Target
 
+RECIPE = "build.json"
 _SCHEMA_VERSION = 1
 _UNPACK = "unzip -p BUNDLE.edge engine/{name} > {name}"
 
@@ -80,13 +80,11 @@ def build_on_device(
         "software": target.device.software,
         "options": dict(target.options),
         "model": main,
-        "model_sha256": _digest(members[main]),
-        "sha256": {name: _digest(data) for name, data in members.items()},
         "commands": [*(_UNPACK.format(name=name) for name in sources), target.build_note.strip()],
         "must_match": list(must_match),
         **details,
     }
-    return Build({**members, "build.json": json.dumps(record, indent=2, sort_keys=True).encode()})
+    return Build({**members, RECIPE: sealed(record, members)})
 
 
 def refusal_to_run(engine: str, members: Mapping[str, bytes], here: str) -> TargetError:
@@ -100,35 +98,10 @@ def refusal_to_run(engine: str, members: Mapping[str, bytes], here: str) -> Targ
     Raises:
         ArtifactError: The members are damaged, or not those of this engine.
     """
-    record = recipe_of(engine, members)
+    record = unsealed(engine, RECIPE, members)
     where = " with ".join(part for part in (record["soc"], record["software"]) if part)
     return TargetError(
         problem=f"The {engine} engine of this bundle is built on the device ({where}) and cannot run here.",
         found=here,
         fix="\n".join(["Build it on the device, from this bundle:", *record["commands"]]),
     )
-
-
-def recipe_of(engine: str, members: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return what `build.json` says.
-
-    Raises:
-        ArtifactError: The members are damaged, or not those of this engine.
-    """
-    try:
-        record = json.loads(members["build.json"])
-        files = {name: _digest(data) for name, data in members.items() if name != "build.json"}
-        fits = record["engine"] == engine and record["sha256"] == files
-    except (KeyError, TypeError, ValueError):
-        fits = False
-    if not fits:
-        raise ArtifactError(
-            problem=f"{engine} cannot load what another engine's build gave, or what was damaged.",
-            found=", ".join(sorted(members)) or "nothing",
-            fix="Compile again for a target of this engine.",
-        )
-    return dict(record)
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from edgekit.backends.attribution import onnx_nodes
 from edgekit.backends.base import Availability, Build, Layer, Tensors, TimedLayer
-from edgekit.backends.deferred import build_on_device, recipe_of
+from edgekit.backends.deferred import RECIPE, build_on_device
 from edgekit.backends.openvino_build import BLOB, IR, RECORD, WEIGHTS, blob_record
 from edgekit.backends.openvino_core import compiled, import_openvino, read, reason, require_as_asked
 from edgekit.backends.openvino_layers import layers_of, timed_layers
 from edgekit.backends.openvino_options import Settings, settings
+from edgekit.backends.sealed import unsealed
 from edgekit.backends.signature import TensorSpec, check_inputs, only_model
 from edgekit.errors import ArtifactError, HostMismatchWarning, UsageError
 from edgekit.isolation import call_isolated
@@ -203,7 +204,7 @@ def _checked_model(members: Mapping[str, bytes]) -> bytes:
         ArtifactError: The members are damaged, or those of another engine.
     """
     if IR in members:
-        recipe_of(OpenVinoBackend.name, members)
+        unsealed(OpenVinoBackend.name, RECIPE, members)
         return members["model.onnx"]
     return only_model({name: data for name, data in members.items() if name not in (BLOB, RECORD)}, "OpenVINO")
 

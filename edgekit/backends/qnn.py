@@ -5,10 +5,8 @@ Source: onnxruntime.ai/docs/execution-providers/QNN-ExecutionProvider.html (opti
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from edgekit.backends.base import Availability, Build, Fallback, Layer, Tensors, TimedLayer
 from edgekit.backends.deferred import checked_model
 from edgekit.backends.qnn_process import BINARY, CONTEXT, PROVIDER
+from edgekit.backends.sealed import sealed, unsealed
 from edgekit.backends.signature import TensorSpec, check_inputs, check_options
 from edgekit.companion import Companion
 from edgekit.errors import ArtifactError, TargetError, UsageError
@@ -29,7 +28,6 @@ from edgekit.targets import Target
 
 _PROCESS = "edgekit.backends.qnn_process"
 _RECORD = "context.json"
-_MEMBERS = frozenset({"model.onnx", CONTEXT, BINARY, _RECORD})
 _OPTIONS = ("htp_arch", "soc_model", "precision", "cpu_fallback")
 _DTYPES = {"float": "float32", "double": "float64"}
 
@@ -98,8 +96,7 @@ class QnnBackend:
         if set(members) == {"model.onnx"}:
             _require_package()
             return _Simulator("model.onnx", members, options)
-        _require_whole(members)
-        record = json.loads(members[_RECORD])
+        record = unsealed("qnn", _RECORD, members)
         _require_fitting(record, options)
         _require_package()
         return _Simulator(CONTEXT, members, options, _layers(record["layers"]))
@@ -194,24 +191,8 @@ def _record(members: Mapping[str, bytes], options: Mapping[str, Any], layers: Se
         "version": _version(),
         "options": dict(options),
         "layers": [asdict(layer) for layer in layers],
-        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(members.items())},
     }
-    return json.dumps(record, indent=1, sort_keys=True).encode()
-
-
-def _require_whole(members: Mapping[str, bytes]) -> None:
-    try:
-        record = json.loads(members[_RECORD])
-        digests = {name: hashlib.sha256(members[name]).hexdigest() for name in _MEMBERS - {_RECORD}}
-        fits = set(members) == _MEMBERS and record["engine"] == "qnn" and record["sha256"] == digests
-    except (KeyError, TypeError, ValueError):
-        fits = False
-    if not fits:
-        raise ArtifactError(
-            problem="QNN cannot load what another engine's build gave, or what was damaged.",
-            found=", ".join(sorted(members)) or "nothing",
-            fix="Compile again for a target of this engine.",
-        )
+    return sealed(record, members)
 
 
 def _require_fitting(record: Mapping[str, Any], options: Mapping[str, Any]) -> None:

@@ -26,7 +26,8 @@ def restore(calibration: Calibration) -> QuantizedModel:
     """
     scheme, scales = calibration.target.scheme, calibration.scales
     model = at_opset(onnx.load(calibration.fp_model), scheme.opset)
-    higher = {name: node for name, node in scales.nodes.items() if node.precision in (scheme.higher_precision, WIDE)}
+    precisions = (scheme.higher_precision, WIDE, "fp16")
+    higher = {name: node for name, node in scales.nodes.items() if node.precision in precisions}
     keep = [name for name, node in higher.items() if node.why != f"kept: {HEAD_RESULT}"]
     placement = place(model, scheme, keep).without_wide()
     written = onnx.load(calibration.qdq_model).graph

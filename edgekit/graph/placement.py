@@ -17,7 +17,8 @@ FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
 HEAD_RESULT = "its result is a head's, which 8 bit would have to round as well"
 """Why a node stays in floating point that the rules would quantize; those before it are quantized all the same."""
 
-WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
+WEIGHTED = CONVOLUTIONS | {"Gemm", "MatMul"}
 WIDE = "int16"
 """The higher precision that is integer arithmetic too: activations of 16 bit, weights of 8 (A16W8)."""
 
@@ -165,8 +166,12 @@ def _node_precisions(view: GraphView, scheme: Scheme, keep: Collection[str]) -> 
 
 
 def _higher_precision(view: GraphView, node: onnx.NodeProto, scheme: Scheme) -> str:
-    """Return what a node is kept in: 16-bit activations need constant weights, and half precision needs nothing."""
-    in_integers = node.op_type in scheme.operators and not _multiplies_activations(view, node)
+    """Return what a node is kept in: of those that could have 16-bit activations, only convolutions get them.
+
+    Their weights stay in 8 bit, and in matrix products it is these that cost: on LSTR, those of its heads.
+    """
+    convolves = node.op_type in CONVOLUTIONS and node.op_type in scheme.operators
+    in_integers = convolves and not _multiplies_activations(view, node)
     return "fp16" if scheme.higher_precision == WIDE and not in_integers else scheme.higher_precision
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,8 +108,9 @@ def key_of(model: bytes, target: Target, engine: str, threads: int, where: Where
 
 
 def record_path(calibration: Path, key: Key) -> Path:
-    """Return where the record lies in a calibration's folder: one for each target and number of threads."""
-    return calibration / FOLDER / f"{key.target}-{key.threads}.json"
+    """Return where the record lies in a calibration's folder: one for each target, number of threads and processor."""
+    processor = re.sub(r"[^a-z0-9]+", "-", key.processor.lower()).strip("-")
+    return calibration / FOLDER / f"{key.target}-{key.threads}-{key.origin}-{processor}.json"
 
 
 def read_record(path: Path, key: Key) -> tuple[Record | None, str]:

@@ -16,9 +16,9 @@ from edgekit.tuning.comparison import Comparison, Kept
 from edgekit.tuning.groups import Group
 from edgekit.tuning.record import Record, Result
 
-SLOWER = "8 bit is slower here"
-NOT_SLOWER = "8 bit is not slower here"
-NO_FASTER = "the model is no faster here with any of it in 8 bit"
+SLOWER = "8 bit is slower"
+NOT_SLOWER = "8 bit is not slower"
+NO_FASTER = "the model is no faster with any of it in 8 bit"
 GATES = "the fastest placement did not keep the gates"
 UNTRIED = "the time was up before it was measured; the target's rules"
 

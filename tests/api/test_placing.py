@@ -48,7 +48,7 @@ class TestMeasured:
         monkeypatch.setattr(placing, "_tuned", lambda *_: Tuned(frozenset({"conv2"}), kept_second))
         made = compile(copy, out=tmp_path / "a.edge")
         scales = json.loads(made.read("scales.json"))
-        assert scales["nodes"]["conv2"] == {"precision": "fp32", "why": "kept: 8 bit is slower here"}
+        assert scales["nodes"]["conv2"] == {"precision": "fp32", "why": "kept: 8 bit is slower"}
         assert scales["nodes"]["conv1"]["precision"] == "int8"
         assert "w2" not in scales["tensors"] and "w1" in scales["tensors"]
         assert made.manifest.placement == kept_second
@@ -110,7 +110,7 @@ def kept_second() -> PlacementTable:
     """A table in which 8 bit pays, and more so with the second convolution in floating point."""
     times = {"float_us": 100.0, "int8_us": 90.0, "speedup": 1.11, "low": 1.1, "high": 1.12}
     slower = times | {"int8_us": 110.0, "speedup": 0.91, "low": 0.9, "high": 0.92}
-    row = {"origin": "measured", "why": "8 bit is not slower here", "precision": "int8", "times": times}
+    row = {"origin": "measured", "why": "8 bit is not slower", "precision": "int8", "times": times}
     return PlacementTable.model_validate(
         {
             "origin": "measured",
@@ -118,7 +118,7 @@ def kept_second() -> PlacementTable:
             "whole": {"rules": slower, "placed": times, "bf16": None},
             "rows": [
                 row | {"group": "conv1", "nodes": ["conv1"]},
-                row | {"group": "conv2", "nodes": ["conv2"], "precision": "fp32", "why": "8 bit is slower here"},
+                row | {"group": "conv2", "nodes": ["conv2"], "precision": "fp32", "why": "8 bit is slower"},
                 row | {"group": "conv3", "nodes": ["conv3"]},
             ],
         }

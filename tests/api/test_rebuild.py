@@ -75,6 +75,15 @@ class TestRtx:
             load(other)
         assert compile_in_place(other, overwrite=True).read(f"{ENGINE_FOLDER}build.json") == before
 
+    def test_shares_of_precisions_are_those_of_the_new_engine(self, bundle: Bundle) -> None:
+        told = bundle.manifest.engine
+        assert told.precisions
+        members = {name: bundle.read(name) for name in bundle.manifest.members}
+        forgotten = told.model_copy(update={"precisions": (), "layers": ()})
+        fill_bundle(bundle.path, bundle.manifest.model_copy(update={"engine": forgotten}), members)
+        again = compile_in_place(bundle.path, overwrite=True).manifest.engine
+        assert (again.precisions, again.layers) == (told.precisions, told.layers)
+
     def test_a_damaged_bundle_is_refused(self, bundle: Bundle) -> None:
         data = bytearray(bundle.path.read_bytes())
         data[len(data) // 2] ^= 0xFF

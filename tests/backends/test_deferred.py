@@ -22,7 +22,7 @@ class TestTensorRt:
         assert record["engine"] == "tensorrt"
         assert record["soc"] == ORIN.device.soc
         assert record["software"] == ORIN.device.software
-        assert record["model_sha256"] == hashlib.sha256(model).hexdigest()
+        assert record["sha256"]["model.onnx"] == hashlib.sha256(model).hexdigest()
         assert record["commands"] == ["edgekit compile BUNDLE.edge"]
         assert record["by_hand"] == ["unzip -p BUNDLE.edge engine/model.onnx > model.onnx", ORIN.build_note.strip()]
         assert any("TensorRT version" in line for line in record["must_match"])

@@ -140,7 +140,7 @@ class TestRefusal:
         self, members: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         damaged = {**members, "context_qnn.bin": members["context_qnn.bin"][:20_000]}
-        monkeypatch.setattr(qnn, "_require_whole", lambda _: None)
+        monkeypatch.setattr(qnn, "unsealed", lambda engine, name, members: json.loads(members[name]))
         with pytest.raises(ArtifactError, match="does not load"):
             QnnBackend().load(damaged, V73.options, 1)
 

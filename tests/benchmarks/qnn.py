@@ -1,6 +1,6 @@
 """Four lane networks on Qualcomm's HTP, in the simulator: what of them runs there, and how true it is to float32.
 
-    python -m tests.benchmarks.qnn -o docs/qnn.md [--frames 4] [--effort quick] [--models ...]
+    python -m tests.benchmarks.qnn -o docs/qnn.md [--frames 4] [--effort quick] [--models ...] [--targets ...]
 
 It needs ../shared/lanes and onnxruntime-qnn, and adds to the rows in the JSON beside the page. The simulator takes
 seconds for a frame; its times say nothing and are not written down.
@@ -29,6 +29,7 @@ from edgekit.frames import Frames
 from edgekit.profiling.machine import describe
 from tests.benchmarks.judging import CASES, Case, Tally, engine_run, tallies
 
+EFFORTS = ("quick", "standard", "max")
 TARGETS = ("qualcomm-htp-v69", "qualcomm-htp-v73", "qualcomm-htp-v75")
 
 HEAD = """\
@@ -39,13 +40,15 @@ model under ONNX Runtime. All figures of accuracy are `simulated`: the context b
 onnxruntime-qnn on x86-64, with fallback to the CPU disabled. No Snapdragon was at hand.
 
 Written {date} by `python -m tests.benchmarks.qnn`: {cpu}, onnxruntime {onnxruntime}, onnxruntime-qnn {qnn};
-`edgekit calibrate --effort {effort}` on every frame but each fourth, judged on {frames} of those held out.
+calibrated on every frame but each fourth, with the `--effort` that the row names, and judged on some of those held out.
 
 """
 
 COLUMNS = (
     "model",
     "target",
+    "effort",
+    "frames",
     "F1",
     "IoU lane",
     "lateral px",
@@ -69,8 +72,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("-o", "--out", type=Path, required=True)
     arguments.add_argument("--frames", type=int, default=4)
-    arguments.add_argument("--effort", default="quick")
+    arguments.add_argument("--effort", default="quick", choices=EFFORTS)
     arguments.add_argument("--models", nargs="*", default=[case.model for case in CASES])
+    arguments.add_argument("--targets", nargs="*", default=TARGETS, choices=TARGETS)
     given = arguments.parse_args()
     record = given.out.with_suffix(".json")
     rows: dict[str, list[str]] = json.loads(record.read_text(encoding="utf-8"))["rows"] if record.exists() else {}
@@ -79,51 +83,50 @@ def main() -> None:
         "cpu": describe({}).cpu,
         "onnxruntime": version("onnxruntime"),
         "qnn": version("onnxruntime-qnn"),
-        "effort": given.effort,
-        "frames": given.frames,
     }
     with tempfile.TemporaryDirectory() as name:
         for case in CASES:
             if case.model in given.models:
-                for target, row in _rows(case, Path(name), given.frames, given.effort):
-                    rows[f"{case.model} {target}"] = row
+                for target, row in _rows(case, Path(name), given):
+                    rows[f"{case.model} {target} {given.effort}"] = row
                     write_page(given.out, rows, about)
 
 
 def write_page(out: Path, rows: Mapping[str, Sequence[str]], about: Mapping[str, object]) -> None:
     """Write the JSON and the page from it, in the order of the models and targets."""
-    order = [f"{case.model} {target}" for case in CASES for target in TARGETS]
+    order = [f"{case.model} {target} {effort}" for case in CASES for effort in EFFORTS for target in TARGETS]
     table = [COLUMNS, ["---"] * len(COLUMNS), *(rows[key] for key in order if key in rows)]
     lines = [f"| {' | '.join(row)} |" for row in table]
     out.with_suffix(".json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
     out.write_text(HEAD.format(**about) + "\n".join(lines) + "\n" + TAIL, encoding="utf-8")
 
 
-def _rows(case: Case, folder: Path, count: int, effort: str) -> Iterator[tuple[str, list[str]]]:
-    files = case.frames
+def _rows(case: Case, folder: Path, given: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
+    files, count = case.frames, given.frames
     held_out = files[3::4]
     training = folder / f"{case.model}.txt"
     training.write_text("\n".join(str(file) for file in files if file not in held_out), encoding="utf-8")
     calibration = edgekit.calibrate(
-        case.path, training, recipe=case.recipe, target=TARGETS[1], out=folder / case.model, effort=effort
+        case.path, training, recipe=case.recipe, target=TARGETS[1], out=folder / case.model, effort=given.effort
     )
     chosen = folder / f"{case.model}.held-out.txt"
     chosen.write_text("\n".join(map(str, held_out[:: max(len(held_out) // count, 1)][:count])), encoding="utf-8")
     judged = Frames.open(chosen)
-    for target in TARGETS:
-        yield target, _row(case, calibration, target, judged, folder)
+    for target in given.targets:
+        yield target, [case.model, target, given.effort, str(len(judged)), *_row(case, calibration, target, judged)]
 
 
-def _row(case: Case, calibration: Calibration, target: str, frames: Frames, folder: Path) -> list[str]:
-    bundle = edgekit.compile(calibration, target=target, out=folder / f"{case.model}-{target}.edge", overwrite=True)
+def _row(case: Case, calibration: Calibration, target: str, frames: Frames) -> list[str]:
+    out = calibration.folder.with_name(f"{case.model}-{target}.edge")
+    bundle = edgekit.compile(calibration, target=target, out=out, overwrite=True)
     built = QnnBackend().build(bundle.read("engine/model.onnx"), bundle.manifest.target)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HostMismatchWarning)
         session = load(bundle)
     with session:
         _, tally = tallies(case, frames, [engine_run("onnxruntime", case.path), session.infer])
-    row = [case.model, target, *_figures(tally), *_engine(bundle, built)]
-    print(" | ".join(row), flush=True)
+    row = [*_figures(tally), *_engine(bundle, built)]
+    print(case.model, target, *row, sep=" | ", flush=True)
     return row
 
 

@@ -19,7 +19,7 @@ def row(name: str, precision: str, *nodes: str) -> PlacementRow:
         precision=precision,
         origin="measured",
         times=times(1300.0, 1000.0) if fast else times(1000.0, 1300.0),
-        why="8 bit is not slower here" if fast else "8 bit is slower here",
+        why="8 bit is not slower" if fast else "8 bit is slower",
     )
 
 

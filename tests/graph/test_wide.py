@@ -65,6 +65,20 @@ def test_heads_are_wide_and_so_is_what_is_kept() -> None:
     assert placement.nodes["first_node"].precision == placement.nodes["head_node"].precision == "int16"
 
 
+def test_matrix_products_are_kept_in_half_precision() -> None:
+    net = NetBuilder()
+    flat = net.node("Flatten", [net.node("Relu", [net.conv("image", (3, 2), "stem")], "stem_relu")], "flat")
+    first = net.node("Relu", [net.node("Gemm", [flat, net.weight("first_w", 512, 8)], "first")], "first_relu")
+    second = net.node("MatMul", [first, net.weight("second_w", 8, 8)], "second")
+    head = net.node("MatMul", [second, net.weight("head_w", 8, 4)], "head")
+    model = at_opset(clean(net.model(head), 17).model, 21)
+    rules = RULES.model_copy(update={"operators": ("Conv", "Gemm", "MatMul")})
+    placement = place(model, rules, ["stem_node", "first_node"])
+    found = {name: node.precision for name, node in placement.nodes.items()}
+    assert found == {"stem_node": "int16", "first_node": "fp16", "second_node": "int8", "head_node": "fp16"}
+    assert [one.weight.node for one in placement.wide] == ["stem_node"]
+
+
 def test_other_higher_precisions_know_no_wide_nodes() -> None:
     model = at_opset(clean(residual_net(), 17).model, 21)
     assert place(model, RULES.model_copy(update={"higher_precision": "fp16"}), ALL).wide == ()

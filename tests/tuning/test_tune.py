@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -101,8 +102,15 @@ def test_a_record_of_something_else_is_measured_again_and_says_what_changed(
     assert read_record(path, key)[0] is None
 
 
-def test_other_threads_have_a_record_of_their_own(key: Key, tmp_path: Path) -> None:
-    assert record_path(tmp_path, key) != record_path(tmp_path, key.model_copy(update={"threads": 2}))
+@pytest.mark.parametrize("other", [{"threads": 2}, {"processor": "another"}, {"origin": "remote"}])
+def test_other_threads_and_boards_have_a_record_of_their_own(key: Key, tmp_path: Path, other: dict[str, Any]) -> None:
+    assert record_path(tmp_path, key) != record_path(tmp_path, key.model_copy(update=other))
+
+
+def test_a_records_name_is_plain_whatever_the_processor_is_called(key: Key, tmp_path: Path) -> None:
+    odd = key.model_copy(update={"processor": "Intel(R) Core(TM) i7 @ 2.8 GHz / ../x"})
+    assert record_path(tmp_path, odd).parent == record_path(tmp_path, key).parent
+    assert re.fullmatch(r"[a-z0-9-]+\.json", record_path(tmp_path, odd).name)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 1}'])

@@ -36,8 +36,8 @@ class TensorRtBackend:
         versions = {library: installed_version(library) for library in EXTRAS}
         told = ", ".join(f"{library} {version}" for library, version in versions.items() if version)
         if not told:
-            extras = " or ".join(f"pip install 'edgekit[{extra}]'" for extra in EXTRAS.values())
-            return Availability("", f"Neither tensorrt nor tensorrt_rtx is installed: {extras}")
+            extras = " or ".join(f"'edgekit[{extra}]'" for extra in EXTRAS.values())
+            return Availability("", f"Neither tensorrt nor tensorrt_rtx is installed: pip install {extras}")
         if not has_driver():
             return Availability(told, "There is no NVIDIA GPU here: engines can be built for one, not run.")
         return Availability(told)
@@ -63,7 +63,7 @@ class TensorRtBackend:
         api = api_of(settings.library, settings.version)
         members, float_nodes = _sources(parsed, model, target, api)
         told = record.new_record(target, members, [str(violation) for violation in found], float_nodes)
-        members[record.RECORD] = record.record_bytes(told)
+        members = record.with_record(told, members)
         return self.rebuild(members, target, progress) if target.builds == "here" else Build(members)
 
     def rebuild(self, members: Mapping[str, bytes], target: Target, progress: Progress = silent) -> Build:
@@ -96,14 +96,14 @@ class TensorRtBackend:
         own = {"library", "version"} if api.compute_capability else made.machine.keys()
         built_for = {key: value for key, value in made.machine.items() if key in own} | capability
         kept = {name: data for name, data in members.items() if name in _SOURCES}
+        files = {
+            **kept,
+            record.ENGINE: made.engine,
+            record.LAYERS: json.dumps(made.layers, indent=1).encode(),
+            **({record.TIMINGS: made.timings} if made.timings else {}),
+        }
         return Build(
-            members={
-                **kept,
-                record.RECORD: record.record_bytes(record.with_engine(told, made.engine, built_for)),
-                record.ENGINE: made.engine,
-                record.LAYERS: json.dumps(made.layers, indent=1).encode(),
-                **({record.TIMINGS: made.timings} if made.timings else {}),
-            },
+            members=record.with_record({**told, "built_for": built_for}, files),
             layers=layers_of(made.layers),
             reproducible=not api.times_kernels,
             log=made.log,

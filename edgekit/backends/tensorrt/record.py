@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgekit.backends.sealed import sealed, unsealed
 from edgekit.backends.tensorrt.adapter import Order
-from edgekit.errors import ArtifactError, UsageError
+from edgekit.errors import UsageError
 from edgekit.targets import Target
 
 RECORD = "build.json"
@@ -37,7 +36,7 @@ OPTIONS = tuple(_DEFAULTS)
 _MUST_MATCH = (
     "the engine file only loads with the TensorRT version that built it",
     "the engine file only runs on the GPU and Jetson Linux release that it was built for",
-    "the SHA-256 of model.onnx is model_sha256",
+    "every file has the SHA-256 that stands here",
 )
 
 
@@ -103,17 +102,11 @@ def new_record(
         "higher_precision": target.scheme.higher_precision,
         "float_nodes": list(float_nodes),
         "model": MODEL,
-        "model_sha256": digest(members[MODEL]),
         "commands": ["edgekit compile BUNDLE.edge"],
         "by_hand": [*unpack, target.build_note.strip()] if target.build_note else [],
         "must_match": list(_MUST_MATCH),
         "advice": list(advice),
     }
-
-
-def with_engine(record: Mapping[str, Any], engine: bytes, built_for: Mapping[str, str]) -> dict[str, Any]:
-    """Return the record of an engine that was built."""
-    return {**record, "engine_sha256": digest(engine), "built_for": dict(built_for)}
 
 
 def read_record(members: Mapping[str, bytes]) -> dict[str, Any]:
@@ -122,27 +115,9 @@ def read_record(members: Mapping[str, bytes]) -> dict[str, Any]:
     Raises:
         ArtifactError: They are damaged, or another engine's.
     """
-    try:
-        record = json.loads(members[RECORD])
-        fits = record["engine"] == "tensorrt" and record["model_sha256"] == digest(members[MODEL])
-        if fits and ENGINE in members:
-            fits = record["engine_sha256"] == digest(members[ENGINE])
-    except (KeyError, TypeError, ValueError):
-        fits = False
-    if not fits:
-        raise ArtifactError(
-            problem="TensorRT cannot load what another engine's build gave, or what was damaged.",
-            found=", ".join(sorted(members)) or "nothing",
-            fix="Compile again for a target of this engine.",
-        )
-    return dict(record)
+    return unsealed("tensorrt", RECORD, members)
 
 
-def record_bytes(record: Mapping[str, Any]) -> bytes:
-    """Return a record as the bytes of `build.json`."""
-    return json.dumps(record, indent=2, sort_keys=True).encode()
-
-
-def digest(data: bytes) -> str:
-    """Return the SHA-256."""
-    return hashlib.sha256(data).hexdigest()
+def with_record(record: Mapping[str, Any], members: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the members with their record beside them."""
+    return {**members, RECORD: sealed(record, members)}
