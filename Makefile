@@ -5,6 +5,7 @@
 PYTHON ?= python3
 # Pinned and installed before everything else: what asks for "torch" without a version may bring gigabytes of CUDA.
 TORCH ?= torch==2.13.0
+WORKERS ?= 2
 BUILD := build/demo
 BIN := .venv/bin
 
@@ -20,8 +21,9 @@ demo: $(READY)
 	$(BIN)/edgekit run $(BUILD)/lane.edge --limit 8 -o $(BUILD)/overlay
 	@echo "Overlay pictures: $$(ls $(CURDIR)/$(BUILD)/overlay/*.jpg | head -n 1) and beside it"
 
+# Files are shared out whole, since the tests of a file share what they measured; engines and torch get a thread each.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The same bundles under a real aarch64 ONNX Runtime, on Arm cores that qemu-user emulates. Debian only.
 test-arm: arm-root

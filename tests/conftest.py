@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,12 @@ import pytest
 from tests.ssh_server import Server, serving
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the files that take long: workers that share the files out then end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -30,9 +37,18 @@ def running_server() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def wheel_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that downloaded wheels are kept in, so that each is downloaded once, whichever worker asks first."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "wheels"
+
+
 @pytest.fixture
 def server(running_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """The server, with a home here that holds the key and the known host; nothing may be left on its side."""
+    # What pip has downloaded before lies in the real home.
+    monkeypatch.setenv("PIP_CACHE_DIR", os.environ.get("PIP_CACHE_DIR", str(Path.home() / ".cache" / "pip")))
     monkeypatch.setenv("HOME", str(running_server.home))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     yield running_server

@@ -66,12 +66,6 @@ def copy(small_calibration: Calibration, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def wheel_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that downloaded wheels are kept in, so that each is downloaded once."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="session")
 def lane_calibration(shared_lanes: Path, tmp_path_factory: pytest.TempPathFactory) -> Calibration:
     """QuantLaneNet, calibrated for this machine's own target on a few real frames."""
     return edgekit.calibrate(

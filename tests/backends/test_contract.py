@@ -219,6 +219,12 @@ class TestBackendThatRunsHere:
             engine.run({"image": strided})["features"], engine.run({"image": values})["features"]
         )
 
+    def test_input_that_must_not_be_written_to_gives_the_same(self, engine: Engine) -> None:
+        values = models.sample()
+        expected = engine.run({"image": values})["features"]
+        values.flags.writeable = False
+        np.testing.assert_array_equal(engine.run({"image": values})["features"], expected)
+
     @pytest.mark.parametrize(
         "inputs, found",
         [

@@ -52,8 +52,14 @@ def test_a_plan_without_a_board(in_process: Edgekit, bundle: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_run_there_and_keeps_what_was_measured(
-    edgekit: Edgekit, bundle: Path, server: Server, tmp_path: Path
+    edgekit: Edgekit,
+    bundle: Path,
+    server: Server,
+    wheel_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(wheel_cache))
     plan = edgekit("profile", bundle, "--host", server.address, "--dry-run")
     if plan.returncode == 4:
         pytest.skip(f"the board has no Python, or this machine no package index: {plan.stderr}")

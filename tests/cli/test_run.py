@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import edgekit
+from edgekit.reference.road import RoadFrames
 
 from .conftest import Edgekit
 
@@ -16,7 +17,7 @@ from .conftest import Edgekit
 def lane_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built-in lane model, compiled for this machine."""
     folder = tmp_path_factory.mktemp("lane")
-    calibration = edgekit.calibrate(target="host", out=folder / "lane", effort="quick")
+    calibration = edgekit.calibrate(data=RoadFrames(0, 12), target="host", out=folder / "lane", effort="quick")
     return edgekit.compile(calibration, out=folder / "lane.edge", tune=False).path
 
 

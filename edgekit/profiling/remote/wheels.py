@@ -15,7 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from edgekit.errors import TargetError
+from edgekit.errors import OutputError, TargetError
 from edgekit.output import new_folder
 from edgekit.profiling.remote.facts import Facts
 
@@ -73,8 +73,13 @@ def resolve(requirements: Sequence[str], facts: Facts, wheels: Path | None = Non
     name = f"{facts.machine}-python{facts.python[0]}.{facts.python[1]}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     folder = cache_folder() / name
     if not folder.is_dir():
-        with new_folder(folder) as draft:
-            _download(requirements, facts, wheels, draft)
+        try:
+            with new_folder(folder) as draft:
+                _download(requirements, facts, wheels, draft)
+        except OutputError:
+            # Another process may have downloaded the same meanwhile.
+            if not folder.is_dir():
+                raise
     return sorted(folder.glob("*.whl"))
 
 
