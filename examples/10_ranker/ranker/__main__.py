@@ -1,0 +1,184 @@
+"""Make data, train rankers, export them: `python -m ranker --help`, in examples/10_ranker."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgekit.errors import EdgekitError
+from edgekit.features.schema import Schema, read_schema
+
+from .dataset import learn_schema, read_samples
+from .export import export
+from .metrics import Quality
+from .model import Ranker, cost
+from .movielens import prepare_movielens
+from .networks import NETWORKS
+from .planted import generate
+from .saved import load_ranker, save_ranker
+from .tables import find
+from .training import Progress, Settings, evaluate, train
+
+SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
+
+
+def main() -> None:
+    """Run one command."""
+    args = _parser().parse_args()
+    try:
+        args.run(args)
+    except (EdgekitError, FileNotFoundError, ValueError, ModuleNotFoundError) as error:
+        sys.exit(f"{error}")
+
+
+def run_planted(args: argparse.Namespace) -> None:
+    """Generate the shop, and say how good a ranker could be."""
+    best = generate(args.out, args.rows, args.users, args.items, args.seed)
+    shutil.copy(SCHEMAS / "planted.toml", args.out / "schema.toml")
+    (args.out / "best.json").write_text(json.dumps(best, indent=1) + "\n")
+    print(
+        f"{args.out}: {args.rows} rows; with the true chances, the test AUC of 'clicked' is {best['test.clicked']:.4f}"
+    )
+
+
+def run_movielens(args: argparse.Namespace) -> None:
+    """Turn MovieLens ratings into rows of a ranking task."""
+    counts = prepare_movielens(args.source, args.out)
+    shutil.copy(SCHEMAS / "movielens.toml", args.out / "schema.toml")
+    print(f"{args.out}: " + ", ".join(f"{count} rows to {part}" for part, count in counts.items()))
+
+
+def run_train(args: argparse.Namespace) -> None:
+    """Train one network, test it, and write model.pt and results.json."""
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    plain = read_schema(args.schema or args.data / "schema.toml")
+    schema = learn_schema(plain, find(args.data, "train"), args.least)
+    tasks = tuple(args.tasks.split(",")) if args.tasks else (schema.label,)
+    settings = _settings(args)
+    parts = {part: read_samples(args.data, part, schema, tasks) for part in ("train", "valid", "test")}
+    print(f"{args.network} on {len(parts['train'])} rows, {schema.width} numbers a row, {', '.join(tasks)}", flush=True)
+    torch.manual_seed(settings.seed)
+    model = _build(args, schema, len(tasks)).to("cuda" if torch.cuda.is_available() else "cpu")
+    start = time.perf_counter()
+
+    def report(progress: Progress, loss: float, found: Quality, rate: float) -> None:
+        left = (settings.epochs - progress.epoch) * progress.seconds / progress.epoch
+        print(
+            f"epoch {progress.epoch}: loss {loss:.4f}, validation AUC {found.auc:.4f}, logloss {found.logloss:.4f}, "
+            f"rate {rate:.0e}; {time.perf_counter() - start:.0f} s, at most {left:.0f} s left",
+            flush=True,
+        )
+
+    done = train(model, parts["train"], parts["valid"], settings, checkpoint=args.out / "checkpoint.pt", report=report)
+    save_ranker(args.out / "model.pt", model, tasks)
+    test = parts["test"].to(model.table.device)
+    figures = {task: evaluate(model, test, number).figures() for number, task in enumerate(tasks)}
+    dense, work = cost(model)
+    results: dict[str, Any] = {
+        "network": args.network,
+        "size": asdict(model.size),
+        "settings": asdict(settings),
+        "schema": schema.name,
+        "rows": {part: len(samples) for part, samples in parts.items()},
+        "test": figures,
+        "validation_auc": done.best,
+        "epochs": done.epoch,
+        "best_epoch": done.best_epoch,
+        "seconds": round(done.seconds, 1),
+        "dense_parameters": dense,
+        "table_parameters": model.table.numel(),
+        "multiply_adds": work,
+    }
+    (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    for task, found in figures.items():
+        print(f"test, {task}: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    print(f"{dense} parameters beside the tables, {work} multiply-adds a candidate; {args.out / 'model.pt'}")
+
+
+def run_export(args: argparse.Namespace) -> None:
+    """Write ranker.onnx, ranker.features and requests.npz."""
+    model, tasks = load_ranker(args.model / "model.pt")
+    samples = read_samples(args.data, "train", model.schema, tasks)
+    key = bytes.fromhex(args.update_key.read_text().strip()) if args.update_key else b""
+    export(model, samples, args.out, args.candidates, args.requests, args.bits, key)
+    print(f"{args.out}: ranker.onnx, ranker.features, requests.npz")
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    given = {each.name: getattr(args, each.name, None) for each in fields(Settings)}
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def _build(args: argparse.Namespace, schema: Schema, tasks: int) -> Ranker:
+    size = NETWORKS[args.network].size
+    known = {each.name for each in fields(size)}
+    changed: dict[str, Any] = {}
+    for pair in args.size:
+        name, _, value = pair.partition("=")
+        if name not in known:
+            message = f"{args.network} has no '{name}'; its size has: {', '.join(sorted(known))}"
+            raise ValueError(message)
+        try:
+            changed[name] = json.loads(value)
+        except ValueError:
+            changed[name] = value
+        if isinstance(changed[name], list):
+            changed[name] = tuple(changed[name])
+    return Ranker(schema, args.network, replace(size, **changed), tasks)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ranker", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    planted = commands.add_parser("planted", help="generate a shop with known chances of a click")
+    planted.add_argument("-o", "--out", type=Path, required=True)
+    planted.add_argument("--rows", type=int, default=100_000)
+    planted.add_argument("--users", type=int, default=600)
+    planted.add_argument("--items", type=int, default=1000)
+    planted.add_argument("--seed", type=int, default=0)
+    planted.set_defaults(run=run_planted)
+    movielens = commands.add_parser("movielens", help="make a ranking task of MovieLens ratings that you have")
+    movielens.add_argument("source", type=Path, help="folder with ratings.csv and movies.csv")
+    movielens.add_argument("-o", "--out", type=Path, required=True)
+    movielens.set_defaults(run=run_movielens)
+    training = commands.add_parser("train", help="train a network; run again to resume")
+    training.add_argument("data", type=Path, help="folder with train, valid and test, .csv or .parquet")
+    training.add_argument("-o", "--out", type=Path, required=True)
+    training.add_argument("--schema", type=Path, help="default: schema.toml in the data folder")
+    training.add_argument("--network", choices=sorted(NETWORKS), default="unimixing-lite")
+    training.add_argument("--size", nargs="*", default=[], metavar="NAME=VALUE", help="of the network, such as width=8")
+    training.add_argument("--tasks", default="", help="columns of labels, a comma between; default: the schema's label")
+    training.add_argument("--least", type=int, default=1, help="how often an id must occur to get a row of its own")
+    training.add_argument("--batch", type=int)
+    training.add_argument("--rate", type=float)
+    training.add_argument("--embedding-l2", type=float)
+    training.add_argument("--epochs", type=int)
+    training.add_argument("--patience", type=int)
+    training.add_argument("--annealing", type=int)
+    training.add_argument("--average", type=float)
+    training.add_argument("--seed", type=int)
+    training.add_argument("--threads", type=int, default=2)
+    training.set_defaults(run=run_train)
+    exporting = commands.add_parser("export", help="write what `edgekit calibrate --recipe ranker` takes")
+    exporting.add_argument("model", type=Path, help="folder that `train` wrote")
+    exporting.add_argument("data", type=Path, help="folder that requests to calibrate with are made of")
+    exporting.add_argument("-o", "--out", type=Path, required=True)
+    exporting.add_argument("--bits", type=int, choices=(32, 8, 4), default=8, help="of an embedding value")
+    exporting.add_argument("--candidates", type=int, default=250, help="scored in one call of the network")
+    exporting.add_argument("--requests", type=int, default=64)
+    exporting.add_argument("--update-key", type=Path, help="file with the public key for later deltas, hexadecimal")
+    exporting.set_defaults(run=run_export)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
