@@ -155,7 +155,8 @@ def _plan(rigor: Level, seconds: float | None, pace: Pace, deadline_ms: float | 
             found="no frame rate",
             fix="Give the camera's: --fps 30 for instance.",
         )
-    return Plan(rigor, Budget(seconds or asked.seconds, asked.samples), pace, deadline_ms)
+    budget = Budget(seconds or asked.seconds, asked.samples, 0.0 if seconds else asked.each_seconds)
+    return Plan(rigor, budget, pace, deadline_ms)
 
 
 def _warn_of_deadline(plan: Plan) -> Callable[[Mapping[str, WarmUp]], None]:

@@ -102,7 +102,7 @@ def summarize(durations: NDArray[np.int64], seed: int = 0) -> Latency:
         mean=float(ordered.mean()),
         max=float(ordered[-1]),
         percentiles={name: values.get(name) for name in PERCENTILES},
-        intervals={name: found.get(name) for name in PERCENTILES},
+        intervals=dict.fromkeys(PERCENTILES) | _in_order({name: found[name] for name in shown}),
         upper={name: upper_bound(ordered, mille) for name, mille in PERCENTILES.items()},
         jitter=Jitter(
             values.get("spread"),
@@ -110,6 +110,14 @@ def summarize(durations: NDArray[np.int64], seed: int = 0) -> Latency:
             {name: found.get(name) for name in ("spread", "successive")},
         ),
     )
+
+
+def _in_order(intervals: Mapping[str, Interval | None]) -> dict[str, Interval | None]:
+    """Return the intervals of rising percentiles with ends that rise too: a p99 is no less than what p90 surely is."""
+    known = {name: interval for name, interval in intervals.items() if interval}
+    lows = np.maximum.accumulate([interval.low for interval in known.values()])
+    highs = np.minimum.accumulate([interval.high for interval in known.values()][::-1])[::-1]
+    return {name: Interval(float(low), float(high)) for name, low, high in zip(known, lows, highs, strict=True)}
 
 
 def speedup(slow: NDArray[np.int64], fast: NDArray[np.int64], seed: int = 0) -> Ratio | None:

@@ -61,15 +61,17 @@ class Workload:
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is measured: until both are reached.
+    """How much is measured: until all of it is reached.
 
     Attributes:
         seconds: Sampling time of all workloads together.
         samples: Runs of each workload.
+        each_seconds: Sampling time of each workload.
     """
 
     seconds: float
     samples: int = 0
+    each_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ def interleave(
     start, ended = clock(), None
     with ThreadPoolExecutor(max(len(workload.runs) for workload in workloads)) as pool:
         try:
-            done = 0.0
+            done, spent = 0.0, np.zeros(len(workloads))
             while done < 1:
                 blocks, times, used = [], [clock()], [meter.joules() if meter else 0.0]
                 for workload in workloads:
@@ -218,8 +220,12 @@ def interleave(
                 seconds = [float(span) / 1e9 for span in np.diff(times)]
                 rounds.append(Round(blocks, seconds, [float(each) for each in np.diff(used)] if meter else None, start))
                 told(rounds[-1])
-                sampled = len(rounds) * calls * pace.streams
-                done = min(_share((clock() - start) / 1e9, budget.seconds), _share(sampled, budget.samples))
+                spent += seconds
+                done = min(
+                    _share((clock() - start) / 1e9, budget.seconds),
+                    _share(len(rounds) * calls * pace.streams, budget.samples),
+                    _share(float(spent.min()), budget.each_seconds),
+                )
                 progress("measure", min(100, int(100 * done)), 100)
         except BaseException as error:
             if not rounds:

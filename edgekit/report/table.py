@@ -18,9 +18,12 @@ _ROOMY = 90
 _JITTER = ["jitter"]
 """There is room for it where there is for wider gaps."""
 
+PERCENTILES = ("p50", "p90", "p99", "p99.9")
+
 _PARTS = {
     "wait": "waiting for the engine",
     "engine": "engine",
+    "device": "engine, by the device's clock",
     "preprocess": "preprocessing",
     "postprocess": "post-processing",
     "end_to_end": "end to end",
@@ -46,6 +49,8 @@ def profile_page(profile: Mapping[str, Any], gap: int = 2) -> RenderableType:
     """Return the page of a profile, with `gap` columns between figures; see `profile_text`."""
     parts: list[RenderableType] = [_head(profile), Text(), _latency(profile, gap)]
     parts += [_hanging(mark, note, "dim") for mark, note in _notes(profile)]
+    if any(row["latency"]["end_to_end"]["percentiles"]["p99"]["interval_95"] for row in profile["rows"]):
+        parts += [Text(), _intervals(profile, gap)]
     if profile["config"]["deadline_ms"]:
         parts += [Text(), deadline_table(profile, gap)]
     if profile["layers"]:
@@ -64,10 +69,6 @@ def profile_page(profile: Mapping[str, Any], gap: int = 2) -> RenderableType:
     if profile["warnings"]:
         parts += [Text(), *(_hanging("! ", warning, "yellow") for warning in profile["warnings"])]
     return Group(*parts)
-
-
-def _finding(finding: Mapping[str, Any]) -> str:
-    return f"{finding['model']} {_PARTS.get(finding['part'], finding['part'])}: {finding['statement']}"
 
 
 def _head(profile: Mapping[str, Any]) -> RenderableType:
@@ -139,6 +140,17 @@ def _latency(profile: Mapping[str, Any], gap: int) -> Table:
         if profile["speedup"].get(part):
             table.add_row("  speed-up", *_speedup(profile["speedup"][part]))
         table.add_section()
+    return table
+
+
+def _intervals(profile: Mapping[str, Any], gap: int) -> Table:
+    table = new_table("95% intervals of percentiles, end to end, in ms", gap)
+    decimals = _decimals(profile)
+    for name in PERCENTILES:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in profile["rows"]:
+        percentiles = row["latency"]["end_to_end"]["percentiles"]
+        table.add_row(row["model"], *(_range(percentiles[name]["interval_95"], decimals) for name in PERCENTILES))
     return table
 
 

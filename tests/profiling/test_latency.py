@@ -96,6 +96,20 @@ def test_an_interval_needs_rounds_and_not_only_samples() -> None:
     assert summarize(np.ones((10, 100), np.int64)).intervals["p50"] is not None
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_intervals_rise_with_their_percentiles_though_stalls_come_in_few_rounds(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    durations = random.lognormal(sigma=0.05, size=(120, 60)) * 1e7
+    durations[random.integers(120, size=2), :5] += 3e8
+    latency = summarize(durations.astype(np.int64))
+    intervals = [latency.intervals[name] for name in PERCENTILES]
+    for name, interval in zip(PERCENTILES, intervals, strict=True):
+        assert interval is not None
+        assert interval.low <= (latency.percentiles[name] or 0) <= interval.high
+    for ends in ([each.low for each in intervals if each], [each.high for each in intervals if each]):
+        assert ends == sorted(ends)
+
+
 def test_a_speedup_needs_medians() -> None:
     assert speedup(np.full((5, 2), 4), np.full((5, 2), 2)) is None
     assert speedup(np.full((6, 2), 4), np.full((6, 2), 2)) == Ratio(2.0, None)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from edgekit.profiling.latency import summarize
-from edgekit.profiling.mlperf import summary
+from edgekit.profiling.mlperf import MIN_QUERIES, MIN_SECONDS, summary
 from edgekit.profiling.pace import Pace
 from edgekit.profiling.result import Row
+from edgekit.profiling.rigor import RIGORS
 from edgekit.profiling.samples import Samples
 
 
@@ -37,3 +38,8 @@ def test_a_result_by_other_rules_is_not_valid(samples: int, seconds: float, pace
 
 def test_a_percentile_that_the_samples_do_not_bear_is_null() -> None:
     assert summary(row(1_000, 700.0), Pace())["result_99.90_percentile_latency_ns"] is None
+
+
+def test_automotive_measures_each_model_for_as_long_as_is_valid() -> None:
+    automotive = RIGORS["automotive"]
+    assert (automotive.each_seconds, automotive.samples) == (MIN_SECONDS, MIN_QUERIES)

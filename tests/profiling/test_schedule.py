@@ -120,6 +120,13 @@ def test_drift_hits_all_workloads_alike(clock: SimulatedTime) -> None:
     assert int8.mean() == pytest.approx(fp.mean(), rel=0.01)
 
 
+def test_each_workload_gets_its_time_though_one_is_faster(clock: SimulatedTime) -> None:
+    workloads = [clock.workload("fp", repeat(20.0)), clock.workload("int8", repeat(10.0))]
+    sampling = interleave(workloads, Budget(1.0, each_seconds=0.5), calls=4, clock=clock)
+    assert min(sampling.seconds) >= 0.5
+    assert sum(sampling.seconds) == pytest.approx(1.5, rel=0.1)
+
+
 def test_a_model_slower_than_the_sampling_time_gets_one_round(clock: SimulatedTime) -> None:
     (samples,) = durations(interleave([clock.workload("model", repeat(3000.0))], Budget(1.0), calls=1, clock=clock))
     assert samples.shape == (1, 1, 2)

@@ -60,10 +60,15 @@ def facts(entries: Mapping[str, str]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table whose first column holds names; it scrolls by itself where the page is narrow."""
+    """Return a table whose first column holds names; it scrolls by itself where the page is narrow.
+
+    What follows a line break in a cell is shown small below it.
+    """
     above = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join(
-        f"<tr><th>{escape(row[0])}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
-        for row in rows
-    )
+    body = "".join(f"<tr><th>{escape(row[0])}</th>" + "".join(map(_cell, row[1:])) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{above}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(text: str) -> str:
+    figure, _, below = text.partition("\n")
+    return f"<td>{escape(figure)}{f'<small>{escape(below)}</small>' if below else ''}</td>"

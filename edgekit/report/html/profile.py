@@ -14,6 +14,7 @@ from edgekit.report.html.plot import number
 PARTS = {
     "end_to_end": "End to end",
     "engine": "Engine",
+    "device": "Engine, by the device's clock",
     "preprocess": "Preprocessing",
     "postprocess": "Post-processing",
     "wait": "Wait for the engine",
@@ -180,7 +181,8 @@ def _latency(profile: Json) -> str:
 
 def _cell(percentile: Json) -> str:
     if percentile["value"] is not None:
-        return number(percentile["value"])
+        interval = percentile.get("interval_95")
+        return number(percentile["value"]) + (f"\n{number(interval[0])} to {number(interval[1])}" if interval else "")
     return "-" if percentile["upper_95"] is None else f"< {number(percentile['upper_95'])}"
 
 
