@@ -57,6 +57,33 @@ def _mean(x: Tensor, y: Tensor, whole: bool) -> Tensor:
     return (products.mean(dim=0, keepdim=True) if whole else products).unsqueeze(-1)
 
 
+class BatchScale(nn.Module):
+    """Divide by the root mean square of all numbers of a batch; evaluating, by its moving average.
+
+    L2 makes embeddings small, those of rare ids and of useless fields most. One number for all of them keeps that
+    difference, which BatchNorm's number for every feature would take back.
+    """
+
+    square: Tensor
+
+    def __init__(self, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("square", torch.ones(1))
+
+    def scale(self) -> Tensor:
+        """Return what features are multiplied with when evaluating, (1)."""
+        return (self.square + 1e-12).rsqrt()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Scale (N, features)."""
+        if not self.training:
+            return features * self.scale()
+        square = features.square().mean()
+        self.square.lerp_(square.detach(), self.momentum)
+        return features * (square + 1e-12).rsqrt()
+
+
 class Dropout(nn.Module):
     """Dropout with one random byte an element, so that `share` is rounded to 1/256; a third of the time on a CPU."""
 

@@ -37,8 +37,7 @@ class DeployedMixer(nn.Module):
         tokenizer, stack = network.tokenizer, network.stack
         self.padding = tokenizer.padding
         self.project = _grouped(tokenizer.project)
-        if isinstance(network.standardise, nn.BatchNorm1d):
-            _scale_inputs(self.project, network.standardise, tokenizer.padding)
+        self.project.weight.data *= network.scale.scale()
         tokens = tokenizer.tokens
         assert isinstance(stack, SiameseStack | PostNormStack)  # `deployed` asked
         self.blocks = nn.ModuleList(_Block(block, tokens) for block in stack.blocks)
@@ -135,21 +134,6 @@ def _pointwise(layer: nn.Linear) -> nn.Conv2d:
     conv.weight = nn.Parameter(layer.weight.detach()[:, :, None, None].clone())
     conv.bias = nn.Parameter(layer.bias.detach().clone())
     return conv
-
-
-def _scale_inputs(conv: nn.Conv2d, norm: nn.BatchNorm1d, padding: int) -> None:
-    """Merge the standardisation of features into the convolution behind it."""
-    assert norm.running_mean is not None  # it tracks
-    assert norm.running_var is not None
-    mean = nn.functional.pad(norm.running_mean, (0, padding))
-    scale = nn.functional.pad((norm.running_var + norm.eps).rsqrt(), (0, padding))
-    outputs, inputs = conv.weight.shape[:2]
-    groups = conv.groups
-    weight = conv.weight.detach().reshape(groups, outputs // groups, inputs) * scale.reshape(groups, 1, inputs)
-    assert conv.bias is not None
-    shift = torch.einsum("goi,gi->go", weight, mean.reshape(groups, inputs)).reshape(-1)
-    conv.weight = nn.Parameter(weight.reshape(conv.weight.shape))
-    conv.bias = nn.Parameter(conv.bias.detach() - shift)
 
 
 def _merged(network: nn.Module) -> nn.Module:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from .blocks import Dropout, MixerBlock, PostNormStack, RankMixerBlock, RMSNorm, SiameseStack, Tokenizer
+from .blocks import BatchScale, Dropout, MixerBlock, PostNormStack, RankMixerBlock, RMSNorm, SiameseStack, Tokenizer
 from .infnet import INFNet
 from .mixing import Mixing, UniMixing, UniMixingLite
 
@@ -53,7 +53,6 @@ class Mixer:
     head: tuple[int, ...] = (64,)
     dropout: float = 0.0
     feature_dropout: float = 0.0
-    standardise: bool = True
     head_norm: bool = True
 
 
@@ -97,8 +96,7 @@ class MixerNetwork(nn.Module):
         super().__init__()
         features = shape.fields * shape.width
         self.tokenizer = Tokenizer(features, mixer.tokens, mixer.width)
-        # L2 keeps embeddings small, and without this the first norm would have to make up for it.
-        self.standardise = nn.BatchNorm1d(features, affine=False) if mixer.standardise else nn.Identity()
+        self.scale = BatchScale()
         self.drop = Dropout(mixer.feature_dropout)
         if mixer.mixing == "token":
             parts = [
@@ -117,7 +115,7 @@ class MixerNetwork(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, fields * width) to logits (N, tasks)."""
-        tokens = self.norm(self.stack(self.tokenizer(self.drop(self.standardise(features)))))
+        tokens = self.norm(self.stack(self.tokenizer(self.drop(self.scale(features)))))
         return self.head(tokens.transpose(0, 1).flatten(1))
 
 

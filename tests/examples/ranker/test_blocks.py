@@ -4,6 +4,7 @@ import pytest
 import torch
 from ranker.blocks import (
     EPSILON,
+    BatchScale,
     Dropout,
     MixerBlock,
     PerToken,
@@ -87,3 +88,13 @@ def test_dropout_keeps_the_mean_and_is_nothing_when_evaluating() -> None:
     assert dropped.eq(0).float().mean() == pytest.approx(0.25, abs=0.01)
     assert dropped.mean() == pytest.approx(1, abs=0.01)
     assert torch.equal(drop.eval()(x), x)
+
+
+def test_a_batch_is_scaled_by_one_number() -> None:
+    scale, features = BatchScale(), torch.randn(50, 6) * torch.tensor([1e-4, 1e-2, 1, 1, 1, 1]) * 3e-3
+    scaled = scale(features)
+    assert scaled.square().mean() == pytest.approx(1, rel=1e-3)
+    torch.testing.assert_close(scaled / scaled[0, 5], features / features[0, 5])
+    for _ in range(200):
+        scale(features)
+    torch.testing.assert_close(scale.eval()(features), scaled, rtol=1e-3, atol=1e-6)

@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from ranker.blocks import BatchScale
 from ranker.dataset import learn_schema, read_samples
 from ranker.deploy import deployed
 from ranker.export import export, make_requests, write_onnx
@@ -21,7 +22,7 @@ from edgekit.features.schema import Schema, read_schema
 SIZES = {
     "unimixing-lite": Mixer(tokens=7, width=8, block=8),
     "other-blocks": Mixer(tokens=6, width=8, block=12, norm="post", whole=False, head=(8,), head_norm=False),
-    "unimixer": Mixer("full", tokens=7, width=8, block=4, shared=True, standardise=False),
+    "unimixer": Mixer("full", tokens=7, width=8, block=4, shared=True),
     "rankmixer": Mixer("token", tokens=6, width=12),
     "dnn": None,
     "dcnv2": None,
@@ -48,6 +49,8 @@ def trained(schema: Schema, name: str) -> Ranker:
         if isinstance(module, torch.nn.BatchNorm1d):
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2)
+        if isinstance(module, BatchScale):
+            module.square.fill_(0.3)
     for key, value in model.named_parameters():
         if value.dim() == 1 or "mixing" in key:
             value.data += torch.randn_like(value) * 0.3
