@@ -14,9 +14,10 @@ from typing import Any
 import torch
 
 from edgekit.errors import EdgekitError
+from edgekit.features.folder import read_features
 from edgekit.features.schema import Schema, read_schema
 
-from .dataset import learn_schema, read_samples
+from .dataset import learn_schema, read_file, read_samples
 from .export import export
 from .metrics import Quality
 from .model import Ranker, cost
@@ -26,6 +27,7 @@ from .planted import generate
 from .saved import load_ranker, save_ranker
 from .tables import find
 from .training import Progress, Settings, evaluate, train
+from .update import extended, learn_rows, unseen_ids
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
 
@@ -104,6 +106,45 @@ def run_train(args: argparse.Namespace) -> None:
     print(f"{dense} parameters beside the tables, {work} multiply-adds a candidate; {args.out / 'model.pt'}")
 
 
+def run_key(args: argparse.Namespace) -> None:
+    """Make the pair of keys of a ranker's updates."""
+    from edgekit.features.delta import new_key
+
+    private, public = new_key()
+    args.out.mkdir(parents=True, exist_ok=True)
+    secret = args.out / "private.hex"
+    secret.touch(mode=0o600, exist_ok=False)
+    secret.write_text(private.hex() + "\n")
+    (args.out / "public.hex").write_text(public.hex() + "\n")
+    print(f"{args.out}: public.hex goes into the features, private.hex stays with whoever trains")
+
+
+def run_update(args: argparse.Namespace) -> None:
+    """Learn rows for new ids, and write them as a signed delta."""
+    from edgekit.features.delta import write_delta
+
+    torch.set_num_threads(args.threads)
+    model, tasks = load_ranker(args.model / "model.pt")
+    ids = unseen_ids(model.schema, args.field, args.rows)
+    if not ids:
+        message = f"{args.rows} holds no '{args.field}' that the ranker does not know"
+        raise ValueError(message)
+    everything = read_file(args.rows, model.schema, tasks)
+    larger = extended(model, args.field, ids)
+    samples = read_file(args.rows, larger.schema, tasks)
+    half = len(samples) // 2
+    rows = learn_rows(larger, args.field, ids, samples.part(0, half))
+    before, after = (
+        evaluate(each, several.part(half, len(several))) for each, several in ((model, everything), (larger, samples))
+    )
+    features = read_features(args.features)
+    write_delta(args.out, features, {args.field: rows}, args.number, bytes.fromhex(args.key.read_text().strip()))
+    print(
+        f"{args.out}: {len(ids)} rows of '{args.field}', learned from {half} interactions; AUC of {tasks[0]} on the "
+        f"other {len(samples) - half}: {before.auc:.4f} without them, {after.auc:.4f} with them"
+    )
+
+
 def run_export(args: argparse.Namespace) -> None:
     """Write ranker.onnx, ranker.features and requests.npz."""
     model, tasks = load_ranker(args.model / "model.pt")
@@ -168,6 +209,21 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--seed", type=int)
     training.add_argument("--threads", type=int, default=2)
     training.set_defaults(run=run_train)
+    key = commands.add_parser("key", help="make the keys that updates are signed and checked with")
+    key.add_argument("-o", "--out", type=Path, required=True)
+    key.set_defaults(run=run_key)
+    update = commands.add_parser("update", help="learn rows for new ids and write them as a signed delta")
+    update.add_argument("model", type=Path, help="folder that `train` wrote")
+    update.add_argument(
+        "rows", type=Path, help=".csv or .parquet with interactions; the first half teaches, the rest tests"
+    )
+    update.add_argument("-o", "--out", type=Path, required=True)
+    update.add_argument("--features", type=Path, required=True, help="the ranker.features that is on the device")
+    update.add_argument("--key", type=Path, required=True, help="private.hex of `key`")
+    update.add_argument("--field", required=True, help="whose new ids")
+    update.add_argument("--number", type=int, default=1, help="of the update, counted from 1")
+    update.add_argument("--threads", type=int, default=2)
+    update.set_defaults(run=run_update)
     exporting = commands.add_parser("export", help="write what `edgekit calibrate --recipe ranker` takes")
     exporting.add_argument("model", type=Path, help="folder that `train` wrote")
     exporting.add_argument("data", type=Path, help="folder that requests to calibrate with are made of")

@@ -113,12 +113,17 @@ def _filled(each: Field, learned: Learned, least: int) -> Field:
 
 
 def read_samples(folder: Path, part: str, schema: Schema, tasks: Sequence[str]) -> Samples:
-    """Encode one part of a folder; `tasks` are the columns of its labels, 0 or 1.
+    """Encode one part of a folder; see `read_file`."""
+    return read_file(find(folder, part), schema, tasks)
+
+
+def read_file(path: Path, schema: Schema, tasks: Sequence[str]) -> Samples:
+    """Encode a file; `tasks` are the columns of its labels, 0 or 1. Without the user's column all rows are one user's.
 
     Raises:
-        ValueError: A label or the user's column is missing, or a label is neither 0 nor 1.
+        ValueError: A label is missing, or neither 0 nor 1, or there are no rows.
     """
-    path, layout, encoder = find(folder, part), Layout.of(schema), Encoder(schema)
+    layout, encoder = Layout.of(schema), Encoder(schema)
     numbers: dict[Any, int] = {}
     wanted = [each.name for each in schema.field] + [*tasks, schema.user]
     parts = []

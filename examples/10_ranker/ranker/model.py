@@ -29,7 +29,7 @@ class Ranker(nn.Module):
     def __init__(self, schema: Schema, name: str, size: Mixer | Dense | None = None, tasks: int = 1) -> None:
         super().__init__()
         kind = NETWORKS[name]
-        self.schema, self.name, self.size = schema, name, size or kind.size
+        self.schema, self.name, self.size, self.tasks = schema, name, size or kind.size, tasks
         self.layout, shape = Layout.of(schema), shape_of(schema, tasks)
         self.network = kind.build(shape, self.size)
         extra = 1 if self.network.first_order else 0

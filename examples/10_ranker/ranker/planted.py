@@ -45,13 +45,18 @@ class World:
 
 
 def generate(folder: Path, rows: int, users: int, items: int, seed: int) -> dict[str, float]:
-    """Write train.csv (80 %), valid.csv and test.csv (10 % each); return the best possible AUC by part and task."""
+    """Write train.csv (80 %), valid.csv and test.csv (10 % each); return the best possible AUC by part and task.
+
+    later.csv holds as many rows as test.csv, all of articles that came afterwards, one for every twenty before.
+    """
     rng = np.random.default_rng(seed)
-    world = _world(rng, users, items)
+    world = _world(rng, users, items + items // 20)
+    known, new = np.arange(items), np.arange(items, items + items // 20)
     folder.mkdir(parents=True, exist_ok=True)
-    best = {}
-    for part, count in (("train", rows - 2 * (rows // 10)), ("valid", rows // 10), ("test", rows // 10)):
-        table, chances, labels = _rows(rng, world, count)
+    tenth, best = rows // 10, {}
+    plan = {"train": (rows - 2 * tenth, known), "valid": (tenth, known), "test": (tenth, known), "later": (tenth, new)}
+    for part, (count, shown) in plan.items():
+        table, chances, labels = _rows(rng, world, count, shown, known)
         write_csv(folder / f"{part}.csv", COLUMNS, table)
         for task in TASKS:
             best[f"{part}.{task}"] = auc(chances[task], labels[task])
@@ -71,13 +76,13 @@ def _world(rng: np.random.Generator, users: int, items: int) -> World:
 
 
 def _rows(
-    rng: np.random.Generator, world: World, count: int
+    rng: np.random.Generator, world: World, count: int, shown: NDArray[np.int64], clicked: NDArray[np.int64]
 ) -> tuple[list[tuple[object, ...]], dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
-    """Return rows, the true chance of every label, and the labels drawn from it."""
+    """Return rows of the articles `shown`, the true chance of every label, and the labels drawn from it."""
     user = rng.integers(len(world.group), size=count)
-    item = (rng.beta(1, 2.5, count) * len(world.category)).astype(np.int64)  # some articles are shown more than others
+    item = shown[(rng.beta(1, 2.5, count) * len(shown)).astype(np.int64)]  # some are shown more than others
     hour = rng.integers(24, size=count)
-    recent = rng.integers(len(world.category), size=(count, RECENT))
+    recent = clicked[rng.integers(len(clicked), size=(count, RECENT))]
     kept = rng.integers(RECENT + 1, size=count)
     device = rng.integers(len(DEVICES), size=count)
     group, category = world.group[user], world.category[item]

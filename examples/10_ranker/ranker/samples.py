@@ -64,6 +64,11 @@ class Samples:
         weights = None if self.weights is None else self.weights.to(device)
         return Samples(self.rows.to(device), weights, self.labels.to(device), self.users)
 
+    def part(self, start: int, end: int) -> Samples:
+        """Return the samples from `start` to before `end`."""
+        weights = None if self.weights is None else self.weights[start:end]
+        return Samples(self.rows[start:end], weights, self.labels[start:end], self.users[start:end])
+
     @classmethod
     def join(cls, parts: Sequence[Samples]) -> Samples:
         """Put parts one behind the other."""
