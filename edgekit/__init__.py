@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from edgekit.calibration.artifact import Calibration
     from edgekit.frames import Frames
     from edgekit.recipes import Recipe
+    from edgekit.runtime.ranker import Ranker
     from edgekit.targets import Target
 
 __version__ = "0.1.0"
@@ -60,6 +61,7 @@ __all__ = [
     "GateError",
     "ModelError",
     "OutputError",
+    "Ranker",
     "Recipe",
     "Target",
     "TargetError",
@@ -83,6 +85,7 @@ _LAZY = {
     "Bundle": "edgekit.bundle",
     "Calibration": "edgekit.calibration.artifact",
     "Frames": "edgekit.frames",
+    "Ranker": "edgekit.runtime.ranker",
     "Recipe": "edgekit.recipes",
     "Target": "edgekit.targets",
     "agreement_matrix": "edgekit.api.matrix",

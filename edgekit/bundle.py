@@ -8,6 +8,9 @@ A bundle is a zip of stored (uncompressed) members:
     scales.json               the calibration's scales
     golden/<i>.input.npy      a network input ...
     golden/<i>.outputs.npz    ... and the outputs that belong to it, in the order of the manifest's outputs
+    features/<file>           of a ranker: the schema and the tables that its input is made of
+
+A slim bundle lacks the reference, the scales and the golden vectors: what proves that it runs right, and not what runs.
 """
 
 from __future__ import annotations
@@ -19,24 +22,21 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from edgekit.errors import ArtifactError
+from edgekit.manifest import SCHEMA_VERSION, Manifest
 from edgekit.output import new_file
-from edgekit.placements import PlacementTable
-from edgekit.recipes import Recipe
-from edgekit.schema import Strict, parse
-from edgekit.targets import BackendName, Target
+from edgekit.schema import parse
 
-SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 REFERENCE = "reference/model.onnx"
 SCALES = "scales.json"
 ENGINE_FOLDER = "engine/"
+FEATURES_FOLDER = "features/"
 
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _ZIP_START = b"PK\x03\x04"
@@ -45,134 +45,6 @@ _NAME_OFFSET = 30
 
 _DAMAGE = (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, KeyError, OverflowError)
 """What zipfile, json and numpy raise on bytes that are not what they should be."""
-
-
-class Tensor(Strict):
-    """An output of the model."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-
-
-class Input(Tensor):
-    """The input of the model."""
-
-    observed: tuple[float, float] = Field(description="least and greatest value that calibration saw")
-
-
-class LayerRecord(Strict):
-    """What the engine computes in one go, as `edgekit.backends.Layer` has it."""
-
-    name: str
-    kind: str
-    precision: str
-    device: str
-    nodes: tuple[str, ...]
-
-
-class PrecisionRecord(Strict):
-    """What the engine computes in one precision, as `edgekit.backends.precision.PrecisionShare` has it."""
-
-    precision: str
-    kernels: int
-    macs: float = Field(description="share of the model's multiply-accumulates, 0 to 1")
-
-
-class FallbackRecord(Strict):
-    """A node that the accelerator does not run, as `edgekit.backends.Fallback` has it."""
-
-    node: str
-    operator: str
-    why: str
-
-
-class EngineRecord(Strict):
-    """The engine that the bundle was compiled for."""
-
-    backend: BackendName
-    version: str = Field(description="of the engine at compile time; for one built on the device, what is expected")
-    built: Literal["here", "on-device"]
-    options: dict[str, str | int | float | bool]
-    members: tuple[str, ...] = Field(description="names under engine/")
-    reproducible: bool = Field(default=True, description="whether compiling again gives the same bytes")
-    built_for: dict[str, str] = Field(
-        default_factory=dict, description="what the engine is bound to: GPU, versions; empty where to nothing"
-    )
-    layers: tuple[LayerRecord, ...] = Field(
-        default=(), description="what the engine computes in which precision; empty where it does not tell"
-    )
-    precisions: tuple[PrecisionRecord, ...] = Field(
-        default=(), description="how much of the work runs in which precision; empty where the engine does not tell"
-    )
-    macs: dict[str, int] = Field(
-        default_factory=dict, description="multiply-accumulates of one run by node, where they are not 0"
-    )
-    nodes: int = Field(default=0, description="of the model that was built, without Q/DQ")
-    fallback: tuple[FallbackRecord, ...] = Field(default=(), description="those that the accelerator does not run")
-
-
-class SceneLimits(Strict):
-    """How far a decoded scene may lie from the golden one."""
-
-    max_lateral_px: float
-    min_f1: float
-    min_iou: float
-
-
-class GoldenRecord(Strict):
-    """One network input with the outputs that belong to it."""
-
-    frame: str
-    frame_size: tuple[int, int] = Field(description="height, width")
-    input: str = Field(description="member")
-    outputs: str = Field(description="member")
-
-
-class Golden(Strict):
-    """Inputs and outputs that `edgekit verify` replays."""
-
-    engine: str = Field(description="engine and version that computed the outputs")
-    origin: Literal["measured", "simulated"] = Field(
-        default="measured", description="whether that engine is the target's own, or a simulator of it"
-    )
-    tolerance: dict[str, float] = Field(description="output to the largest |difference| allowed")
-    rule: str = Field(description="how the tolerance was chosen")
-    limits: SceneLimits
-    vectors: tuple[GoldenRecord, ...]
-
-
-class Agreements(Strict):
-    """Task figures over the golden frames, at compile time, by what was held against what."""
-
-    engine_to_reference: dict[str, float] | None = Field(description="absent where the engine does not run here")
-    engine_to_onnxruntime: dict[str, float] | None = Field(description="the same Q/DQ model in two engines")
-    onnxruntime_to_reference: dict[str, float]
-
-
-class Provenance(Strict):
-    """What the bundle was made from."""
-
-    model_sha256: str = Field(description="of the model that calibration was given")
-    scales_sha256: str
-    calibration: dict[str, Any] = Field(description="the provenance in scales.json")
-
-
-class Manifest(Strict):
-    """The content of manifest.json."""
-
-    schema_version: int = SCHEMA_VERSION
-    edgekit: str = Field(description="version that wrote the bundle")
-    target: Target
-    recipe: Recipe
-    input: Input
-    outputs: tuple[Tensor, ...]
-    engine: EngineRecord
-    golden: Golden
-    agreement: Agreements
-    placement: PlacementTable
-    provenance: Provenance
-    members: dict[str, str] = Field(default_factory=dict, description="member to SHA-256; `write_bundle` fills it in")
 
 
 @dataclass(frozen=True)
@@ -210,6 +82,12 @@ class Bundle:
         Raises:
             ArtifactError: There is no such member, or it was changed since.
         """
+        if member not in self.manifest.members and self.manifest.slim:
+            raise ArtifactError(
+                problem=f"The bundle {self.path} is slim: it has what runs, and not what that is held against.",
+                found=f"no {member}",
+                fix="Take the whole bundle, compiled from the same calibration without --slim.",
+            )
         if member not in self.manifest.members:
             raise _damaged(self.path, f"no member {member}")
         try:
@@ -224,6 +102,11 @@ class Bundle:
     def engine_members(self) -> dict[str, bytes]:
         """Return what the backend built, by member name."""
         return {name: self.read(ENGINE_FOLDER + name) for name in self.manifest.engine.members}
+
+    def features_members(self) -> dict[str, bytes]:
+        """Return the files of a ranker's features by name; none of other networks."""
+        names = [name for name in self.manifest.members if name.startswith(FEATURES_FOLDER)]
+        return {name.removeprefix(FEATURES_FOLDER): self.read(name) for name in names}
 
     def golden(self) -> Iterator[GoldenVector]:
         """Yield the golden vectors, one at a time.
@@ -283,13 +166,27 @@ def fill_bundle(draft: Path, manifest: Manifest, members: Mapping[str, bytes]) -
     """Write a bundle's content over a file that `new_file` gave, and return the manifest with all hashes."""
     hashes = {name: _sha256(data) for name, data in sorted(members.items())}
     manifest = manifest.model_copy(update={"members": hashes})
-    text = json.dumps(manifest.model_dump(mode="json"), indent=1, allow_nan=False)
+    spacing = None if manifest.slim else 1
+    text = json.dumps(manifest.model_dump(mode="json"), indent=spacing, allow_nan=False)
     with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
         for name, data in [(MANIFEST, text.encode()), *sorted(members.items())]:
             entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
             entry.create_system, entry.external_attr = 3, 0o644 << 16
             archive.writestr(entry, data)
     return manifest
+
+
+def slimmed(manifest: Manifest, members: Mapping[str, bytes]) -> tuple[Manifest, dict[str, bytes]]:
+    """Return a bundle's content without what the device does not need to run it."""
+    # OpenVINO compiles the model where its own form of it is not there.
+    spared = {"compiled.blob", "compiled.json"} if "model.onnx" in manifest.engine.members else set()
+    kept = tuple(name for name in manifest.engine.members if name not in spared)
+    names = {ENGINE_FOLDER + name for name in kept}
+    runs = {name: data for name, data in members.items() if name in names or name.startswith(FEATURES_FOLDER)}
+    golden = manifest.golden.model_copy(update={"vectors": ()})
+    engine = manifest.engine.model_copy(update={"layers": (), "members": kept})
+    placement = manifest.placement.model_copy(update={"rows": ()})
+    return manifest.model_copy(update={"slim": True, "golden": golden, "engine": engine, "placement": placement}), runs
 
 
 def array_bytes(values: NDArray[Any]) -> bytes:
@@ -361,7 +258,8 @@ def _read_manifest(path: Path, archive: zipfile.ZipFile) -> Manifest:
 def _check_members(path: Path, archive: zipfile.ZipFile, manifest: Manifest) -> None:
     names = archive.namelist()
     expected = {MANIFEST, *manifest.members}
-    needed = {REFERENCE, SCALES, *(ENGINE_FOLDER + name for name in manifest.engine.members)}
+    proof = set() if manifest.slim else {REFERENCE, SCALES}
+    needed = {*proof, *(ENGINE_FOLDER + name for name in manifest.engine.members)}
     needed |= {name for vector in manifest.golden.vectors for name in (vector.input, vector.outputs)}
     if missing := sorted((expected | needed) - set(names)):
         raise _damaged(path, f"{missing[0]} is missing")

@@ -6,6 +6,7 @@ from edgekit.errors import TargetError
 
 EXTRAS = {
     "asyncssh": "remote",
+    "cryptography": "updates",
     "cv2": "vision",
     "onnx": "calibrate",
     "onnx_ir": "calibrate",

@@ -1,10 +1,8 @@
-"""Camera frames from a folder, a video, an .npz or a list file, one at a time."""
+"""Camera frames from a folder, a video, an .npz or a list file, and requests of a ranker from .npz, one at a time."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import weakref
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.archives import ArchiveArray
 from edgekit.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
@@ -23,15 +22,15 @@ MAX_UNREADABLE = 0.1
 
 @dataclass(frozen=True)
 class Frame:
-    """One camera frame.
+    """What a network sees at once: one camera frame, or one request of a ranker.
 
     Attributes:
         name: File name, or source name and index.
-        pixels: (H, W, 3) uint8, BGR.
+        values: (H, W, 3) uint8, BGR; of a request the rows of its candidates, (candidates, width) float32.
     """
 
     name: str
-    pixels: NDArray[np.uint8]
+    values: NDArray[Any]
 
 
 class FrameSource(Protocol):
@@ -59,7 +58,7 @@ class FrameSource(Protocol):
         ...
 
 
-Reader = Callable[[int], NDArray[np.uint8] | None]
+Reader = Callable[[int], NDArray[Any] | None]
 
 
 class Frames:
@@ -81,14 +80,20 @@ class Frames:
 
     @classmethod
     def open(cls, path: str | Path) -> Frames:
-        """Open a folder of images, a video, an .npz file (`frames`: N x H x W x 3 uint8) or a .txt list of images.
+        """Open a folder of images, a video, an .npz file or a .txt list of images.
+
+        An .npz file holds `frames`, N x H x W x 3 uint8, or for a ranker its requests, N x candidates x width float32.
+        A folder without images may hold such files.
 
         Raises:
             DataError: There is nothing there, or nothing that is a frame.
         """
         path = Path(path)
         if path.is_dir():
-            return _of_images(sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES), path)
+            files = sorted(path.rglob("*"))
+            images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+            archives = [file for file in files if file.suffix.lower() == ".npz"]
+            return _of_archives(archives) if archives and not images else _of_images(images, path)
         if not path.exists():
             raise DataError(
                 problem=f"There are no frames at {path}.",
@@ -98,7 +103,7 @@ class Frames:
         if suffix == ".txt":
             return _of_images(_listed(path), path)
         if suffix == ".npz":
-            return _of_archive(path)
+            return _of_archives([path])
         if suffix in VIDEO_SUFFIXES:
             return _of_video(path)
         if suffix in IMAGE_SUFFIXES:
@@ -115,12 +120,12 @@ class Frames:
     def __iter__(self) -> Iterator[Frame]:
         unreadable: list[str] = []
         for index in self._indices:
-            pixels = self._read(index)
-            if pixels is None:
+            values = self._read(index)
+            if values is None:
                 unreadable.append(self._names[index])
                 self._note(unreadable)
             else:
-                yield Frame(self._names[index], pixels)
+                yield Frame(self._names[index], values)
 
     def spread(self, count: int) -> Frames:
         """Return at most `count` frames, evenly spread over these, in the same order."""
@@ -187,49 +192,52 @@ def _listed(path: Path) -> list[Path]:
     return [path.parent / line for line in lines if line and not line.startswith("#")]
 
 
-def _of_archive(path: Path) -> Frames:
+def _of_archives(files: Sequence[Path]) -> Frames:
+    """Join the arrays of several files; all of them hold frames, or all of them requests of one width."""
+    arrays = [_array_in(file) for file in files]
+    kinds = {(array.dtype, array.shape[1:] if array.dtype != np.uint8 else ()) for array in arrays}
+    if len(kinds) > 1:
+        raise DataError(
+            problem=f"The archives in {files[0].parent} do not belong together.",
+            found=", ".join(
+                f"{file.name} {array.dtype} {array.shape}" for file, array in zip(files, arrays, strict=True)
+            ),
+            fix="Keep frames apart from requests, and requests of a kind in a folder of their own.",
+        )
+    places = [(which, index) for which, array in enumerate(arrays) for index in range(array.shape[0])]
+
+    def read(index: int) -> NDArray[Any] | None:
+        which, place = places[index]
+        return arrays[which].read(place)
+
+    names = [f"{files[which].name}[{index}]" for which, index in places]
+    if len(files) == 1:
+        return Frames(names, read, lambda indices: _digest_of_part(files[0], indices))
+    return Frames(names, read, lambda indices: _digest_of_parts(files, [places[index] for index in indices]))
+
+
+def _array_in(path: Path) -> ArchiveArray:
+    """Return an archive's frames or requests.
+
+    Raises:
+        DataError: There are none in it.
+    """
     try:
-        member, shape, start = _array_in(path)
+        array = ArchiveArray(path)
+        shape = array.shape
+        pictures = len(shape) == 4 and shape[-1] == 3 and array.dtype == np.uint8
+        requests = len(shape) == 3 and array.dtype == np.float32
+        if not (pictures or requests) or 0 in shape:
+            message = f"{array.member}: {array.dtype} {shape}"
+            raise ValueError(message)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(
             problem=f"{path} does not hold frames.",
             found=str(error),
-            fix="Store one array named 'frames' of shape (N, H, W, 3), uint8, BGR, in C order, with np.savez.",
+            fix="Store one array named 'frames' of shape (N, H, W, 3), uint8, BGR, in C order, with np.savez; or for a "
+            "ranker its requests, (requests, candidates, width), float32.",
         ) from error
-    stream = zipfile.ZipFile(path).open(member)  # noqa: SIM115 - read from as long as the frames live
-    size = int(np.prod(shape[1:]))
-
-    def read(index: int) -> NDArray[np.uint8] | None:
-        try:
-            stream.seek(start + index * size)
-            data = stream.read(size)
-        except (OSError, zipfile.BadZipFile):
-            return None
-        return np.frombuffer(data, np.uint8).reshape(shape[1:]) if len(data) == size else None
-
-    # Not left to the garbage collector, which may warn of an open file that other garbage refers to.
-    weakref.finalize(read, stream.close)
-    names = [f"{path.name}[{index}]" for index in range(shape[0])]
-    return Frames(names, read, lambda indices: _digest_of_part(path, indices))
-
-
-def _array_in(path: Path) -> tuple[str, tuple[int, ...], int]:
-    """Return member name, shape and first data byte of an archive's frames, without reading them.
-
-    Raises:
-        ValueError: There is no array of that kind.
-    """
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        member = "frames.npy" if "frames.npy" in names or not names else names[0]
-        with archive.open(member) if names else io.BytesIO() as stream:
-            version = np.lib.format.read_magic(stream)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran_order, dtype = read(stream)
-            if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8 or not shape[0] or fortran_order:
-                message = f"{member}: {dtype} {shape}" + (" in Fortran order" if fortran_order else "")
-                raise ValueError(message)
-            return member, shape, stream.tell()
+    return array
 
 
 def _of_video(path: Path) -> Frames:
@@ -263,6 +271,10 @@ def _of_video(path: Path) -> Frames:
 
 def _pixels(image: Any) -> NDArray[np.uint8] | None:
     return None if image is None else np.asarray(image, np.uint8)
+
+
+def _digest_of_parts(files: Sequence[Path], places: Sequence[tuple[int, int]]) -> str:
+    return hashlib.sha256(f"{_digest_of(files)} {places}".encode()).hexdigest()
 
 
 def _digest_of_part(path: Path, indices: Sequence[int]) -> str:

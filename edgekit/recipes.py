@@ -19,8 +19,12 @@ Bits = Literal["w8a8", "w4a8", "w4a4"]
 
 
 class Preprocessing(Strict):
-    """From a camera frame (H x W x 3, uint8, BGR) to the network's input, in the order of the fields."""
+    """From a camera frame (H x W x 3, uint8, BGR) to the network's input, in the order of the fields.
 
+    A ranker's rows of floats (`kind = "features"`) are its input as they are; no other key belongs to them.
+    """
+
+    kind: Literal["image", "features"] = "image"
     crop_top: float = Field(default=0.0, ge=0.0, lt=1.0, description="fraction of the height cut away at the top")
     fit: Literal["stretch", "letterbox"] = "stretch"
     size: tuple[int, int] | None = Field(default=None, description="height, width; absent: as the model's input says")
@@ -30,6 +34,14 @@ class Preprocessing(Strict):
     mean: Triple = (0.0, 0.0, 0.0)
     std: Triple = (1.0, 1.0, 1.0)
     layout: Literal["nchw", "nhwc"] = "nchw"
+
+    @model_validator(mode="after")
+    def _features_stay_as_they_are(self) -> Preprocessing:
+        others = sorted(self.model_dump(exclude_defaults=True).keys() - {"kind"})
+        if self.kind == "features" and others:
+            message = f"features are not prepared like images: remove {', '.join(others)}"
+            raise ValueError(message)
+        return self
 
 
 class Head(Strict):
@@ -96,6 +108,14 @@ class SegmentationDecoder(Strict):
     row_step: int = Field(default=4, ge=1, description="input px between two points of a lane")
 
 
+class RankingDecoder(Strict):
+    """Scores of candidates, of which the greatest is shown first."""
+
+    family: Literal["ranking"]
+    top: int = Field(default=20, ge=1, description="candidates that count as the head of the list")
+    ndcg: int = Field(default=10, ge=1, description="places that NDCG is computed over")
+
+
 class GenericDecoder(Strict):
     """No meaning known: outputs are compared as tensors."""
 
@@ -103,7 +123,13 @@ class GenericDecoder(Strict):
 
 
 Decoder = Annotated[
-    CurveDecoder | RowAnchorDecoder | KeypointDecoder | LineAnchorDecoder | SegmentationDecoder | GenericDecoder,
+    CurveDecoder
+    | RowAnchorDecoder
+    | KeypointDecoder
+    | LineAnchorDecoder
+    | SegmentationDecoder
+    | RankingDecoder
+    | GenericDecoder,
     Field(discriminator="family"),
 ]
 
@@ -129,6 +155,10 @@ class Gates(Strict):
     min_f1: float | None = Field(default=None, ge=0, le=1)
     min_iou: float | None = Field(default=None, ge=0, le=1)
     min_sqnr_db: float | None = None
+    min_ndcg: float | None = Field(default=None, ge=0, le=1, description="against the list in floating point")
+    min_auc: float | None = Field(default=None, ge=0, le=1, description="at telling that list's head from its rest")
+    min_top_overlap: float | None = Field(default=None, ge=0, le=1, description="share of that list's head kept")
+    max_order_change: float | None = Field(default=None, ge=0, le=1, description="weighted share of pairs that swap")
 
 
 class EqualizeStep(Strict):
@@ -190,6 +220,9 @@ class Recipe(Strict):
     heads: dict[str, Head] = Field(default_factory=dict)
     decoder: Decoder
     gates: Gates = Gates()
+    operators: tuple[Literal["Conv", "ConvTranspose", "Gemm", "MatMul"], ...] = Field(
+        default=(), description="computed in 8 bit besides those of the target's rules, which suit camera networks"
+    )
     camera: Camera | None = Field(default=None, description="absent: shifts are given in px alone")
     step: tuple[Step, ...] = Field(min_length=1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -104,6 +105,14 @@ class Target(Strict):
         description="the most that was ever done with an engine for this target; `tested` has the details"
     )
     tested: str = Field(description="what of this target was really run, and what never was")
+
+    def computing(self, operators: Iterable[str]) -> Target:
+        """Return the target with these operators computed in 8 bit as well, as a recipe may ask for."""
+        added = tuple(name for name in operators if name not in self.scheme.operators)
+        if not added:
+            return self
+        scheme = self.scheme.model_copy(update={"operators": (*self.scheme.operators, *added)})
+        return self.model_copy(update={"scheme": scheme})
 
 
 def origin_of(target: Target) -> Literal["measured", "simulated"]:

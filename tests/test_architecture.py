@@ -12,6 +12,7 @@ SOURCES = sorted((ROOT / "edgekit").rglob("*.py"))
 MAX_LINES = 400
 
 BASE = {
+    "archives",
     "companion",
     "config",
     "extras",
@@ -28,6 +29,7 @@ BASE = {
     "schema",
     "targets",
     "bundle",
+    "manifest",
     "errors",
 }
 MIDDLE = {"features", "graph", "runtime", "tasks"}

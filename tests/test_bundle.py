@@ -11,13 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgekit.bundle import (
-    MANIFEST,
-    REFERENCE,
-    SCALES,
+from edgekit.bundle import MANIFEST, REFERENCE, SCALES, Bundle, array_bytes, arrays_bytes, open_bundle, write_bundle
+from edgekit.errors import ArtifactError, OutputError
+from edgekit.manifest import (
     SCHEMA_VERSION,
     Agreements,
-    Bundle,
     EngineRecord,
     Golden,
     GoldenRecord,
@@ -26,12 +24,7 @@ from edgekit.bundle import (
     Provenance,
     SceneLimits,
     Tensor,
-    array_bytes,
-    arrays_bytes,
-    open_bundle,
-    write_bundle,
 )
-from edgekit.errors import ArtifactError, OutputError
 from edgekit.placements import PlacementTable
 from edgekit.recipes import load_recipe
 from edgekit.targets import load_target

@@ -30,7 +30,7 @@ def test_a_folder_is_read_in_order_with_its_subfolders(folder: Path) -> None:
     frames = Frames.open(folder)
     read = list(frames)
     assert [frame.name for frame in read][-2:] == ["night/008.png", "night/009.png"]
-    assert all(np.array_equal(frame.pixels, picture(index)) for index, frame in enumerate(read))
+    assert all(np.array_equal(frame.values, picture(index)) for index, frame in enumerate(read))
     assert frames.skipped == []
 
 
@@ -64,9 +64,9 @@ def test_an_archive_is_read_frame_by_frame(tmp_path: Path, compressed: bool) -> 
     stack = np.stack([picture(index) for index in range(6)])
     (np.savez_compressed if compressed else np.savez)(path, frames=stack)
     frames = Frames.open(path)
-    assert all(np.array_equal(frame.pixels, stack[index]) for index, frame in enumerate(frames))
+    assert all(np.array_equal(frame.values, stack[index]) for index, frame in enumerate(frames))
     assert [frame.name for frame in frames.spread(2)] == ["frames.npz[0]", "frames.npz[3]"]
-    assert np.array_equal(next(iter(frames.spread(1))).pixels, stack[0])
+    assert np.array_equal(next(iter(frames.spread(1))).values, stack[0])
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_a_video_is_read_in_order_and_in_part(tmp_path: Path) -> None:
         writer.write(np.full((48, 64, 3), shade, np.uint8))
     writer.release()
     frames = Frames.open(path)
-    assert [round(float(frame.pixels.mean()), -1) for frame in frames] == shades
-    assert [round(float(frame.pixels.mean()), -1) for frame in frames.spread(3)] == [0, 40, 80]
-    assert next(round(float(frame.pixels.mean()), -1) for frame in frames) == 0
+    assert [round(float(frame.values.mean()), -1) for frame in frames] == shades
+    assert [round(float(frame.values.mean()), -1) for frame in frames.spread(3)] == [0, 40, 80]
+    assert next(round(float(frame.values.mean()), -1) for frame in frames) == 0
 
 
 def test_the_digest_depends_on_content_and_order_only(folder: Path, tmp_path: Path) -> None:
@@ -165,3 +165,38 @@ def test_a_file_that_is_no_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.avi").write_bytes(b"not a video")
     with pytest.raises(DataError, match="cannot be played"):
         Frames.open(tmp_path / "x.avi")
+
+
+class TestRequests:
+    def test_an_archive_of_rows_is_read_request_by_request(self, tmp_path: Path) -> None:
+        rows = np.random.default_rng(0).normal(size=(5, 7, 3)).astype(np.float32)
+        np.savez(tmp_path / "requests.npz", frames=rows)
+        frames = Frames.open(tmp_path / "requests.npz")
+        assert len(frames) == 5
+        assert [frame.name for frame in frames] == [f"requests.npz[{index}]" for index in range(5)]
+        assert all(np.array_equal(frame.values, rows[index]) for index, frame in enumerate(frames))
+
+    def test_a_folder_of_archives_is_one_after_the_other(self, tmp_path: Path) -> None:
+        rows = np.random.default_rng(0).normal(size=(5, 7, 3)).astype(np.float32)
+        np.savez_compressed(tmp_path / "a.npz", frames=rows[:2])
+        np.savez(tmp_path / "b.npz", frames=rows[2:])
+        frames = Frames.open(tmp_path)
+        assert [frame.name for frame in frames] == ["a.npz[0]", "a.npz[1]", "b.npz[0]", "b.npz[1]", "b.npz[2]"]
+        assert np.array_equal(np.stack([frame.values for frame in frames]), rows)
+        training, held_out = frames.split(2)
+        assert training.digest() != held_out.digest() != frames.digest()
+        assert Frames.open(tmp_path).digest() == frames.digest()
+
+    def test_archives_of_different_width_do_not_belong_together(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "a.npz", frames=np.zeros((2, 7, 3), np.float32))
+        np.savez(tmp_path / "b.npz", frames=np.zeros((2, 7, 4), np.float32))
+        with pytest.raises(DataError, match=r"do not belong together(.|\n)*b.npz float32 \(2, 7, 4\)"):
+            Frames.open(tmp_path)
+
+    @pytest.mark.parametrize(
+        "rows", [np.zeros((2, 7, 3)), np.zeros((2, 7), np.float32), np.zeros((2, 0, 3), np.float32)]
+    )
+    def test_what_are_no_rows_of_float32_is_refused(self, tmp_path: Path, rows: np.ndarray) -> None:
+        np.savez(tmp_path / "requests.npz", frames=rows)
+        with pytest.raises(DataError, match="does not hold frames"):
+            Frames.open(tmp_path / "requests.npz")

@@ -165,7 +165,7 @@ def test_a_recipe_that_is_extended_but_does_not_exist_is_named(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("wrong", "key", "known", "meant"),
     [
-        ('gate = "x"\n', "gate", "decoder, gates, heads, models, name, preprocessing, step, title", "gates"),
+        ('gate = "x"\n', "gate", "decoder, gates, heads, models, name, operators, preprocessing, step, title", "gates"),
         ('[preprocessing]\ncolour = "bgr"\n', "preprocessing.colour", "color, crop_top, divide_by", "color"),
         ('[heads.curves]\nroles = "mask"\n', "heads.curves.roles", "confidence, label, output, role", "role"),
         ('[decoder]\nfamily = "curve"\npionts = 9\n', "decoder.pionts", "family, lane_class, points", "points"),
@@ -197,7 +197,7 @@ def test_a_recipe_without_steps_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_family_names_the_known_ones(tmp_path: Path) -> None:
     error = refusal(write(tmp_path / "mine.toml", MINE.replace('family = "curve"', 'family = "spline"')))
     assert "key 'decoder' is not valid" in error.problem
-    assert "'curve', 'row-anchor', 'keypoint', 'line-anchor', 'segmentation', 'generic'" in error.problem
+    assert "'curve', 'row-anchor', 'keypoint', 'line-anchor', 'segmentation', 'ranking', 'generic'" in error.problem
 
 
 def test_an_unknown_recipe_suggests_the_nearest() -> None:

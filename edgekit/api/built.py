@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.backends import Build
 from edgekit.backends.precision import precision_shares
-from edgekit.bundle import FallbackRecord, LayerRecord, PrecisionRecord
+from edgekit.manifest import FallbackRecord, LayerRecord, PrecisionRecord
 
 
 def facts_of(built: Build, macs: Mapping[str, int]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from edgekit.calibration import artifact
 from edgekit.calibration.artifact import Calibration
 from edgekit.calibration.write import Request, write_calibration
 from edgekit.errors import DataError, GateError, UsageError
+from edgekit.features.folder import features_members
 from edgekit.frames import Frames, FrameSource
 from edgekit.graph.read import read_model
 from edgekit.output import new_folder
@@ -26,6 +27,7 @@ def calibrate(
     *,
     target: str | Path = "jetson-orin",
     recipe: str | Path | None = None,
+    features: str | Path | None = None,
     out: str | Path | None = None,
     max_lateral: float | None = None,
     min_f1: float | None = None,
@@ -45,6 +47,7 @@ def calibrate(
             network, which then sees generated road frames.
         target: A shipped target's name, or a TOML file.
         recipe: A shipped recipe's name, or a TOML file; none: the one shipped recipe whose heads the model has.
+        features: Of a ranker, and of it alone: the folder with the schema and the tables that its input is made of.
         out: The folder to write; none: build/<model>-<target>.
         max_lateral: Gate: largest mean lateral shift in px of the frame; none: the recipe's.
         min_f1: Gate: least F1 against the floating-point model's lanes; none: the recipe's.
@@ -68,7 +71,7 @@ def calibrate(
         OutputError: The folder exists, or cannot be written.
         GateError: The calibrated model is worse than a gate allows. The folder is written all the same.
     """
-    request = resolve(model, data, target, recipe, out, max_lateral, min_f1, effort, bits, seed, device)
+    request = resolve(model, data, target, recipe, features, out, max_lateral, min_f1, effort, bits, seed, device)
     with new_folder(request.folder, overwrite) as folder:
         if not resume:
             request.checkpoint.unlink(missing_ok=True)
@@ -84,6 +87,7 @@ def resolve(
     data: str | Path | FrameSource | None,
     target: str | Path,
     recipe: str | Path | None,
+    features: str | Path | None,
     out: str | Path | None,
     max_lateral: float | None,
     min_f1: float | None,
@@ -99,11 +103,12 @@ def resolve(
         DataError: There is no data.
         ModelError: The model is damaged.
     """
-    board = load_target(target)
     model_file = model_path() if model is None else Path(model)
     chosen = load_recipe(recipe) if recipe is not None else _recipe_for(model, model_file)
     limits = {"max_lateral_px": max_lateral, "min_f1": min_f1}
     chosen = with_effort(chosen, effort)
+    board = load_target(target).computing(chosen.operators)
+    packed = _features(chosen, features)
     gates = chosen.gates.model_copy(update={name: value for name, value in limits.items() if value is not None})
     return Request(
         model_file=model_file,
@@ -114,7 +119,28 @@ def resolve(
         seed=seed,
         bits=bits,
         device=_device(device),
+        features=packed,
     )
+
+
+def _features(recipe: Recipe, folder: str | Path | None) -> dict[str, bytes]:
+    """Return the files of a ranker's features."""
+    ranks = recipe.preprocessing.kind == "features"
+    if folder is None and ranks:
+        raise UsageError(
+            problem="A ranker is calibrated together with its features, which go to the device with it.",
+            found="no --features",
+            fix="Give the folder that `edgekit.features.folder.write_features` wrote after training.",
+        )
+    if folder is None:
+        return {}
+    if not ranks:
+        raise UsageError(
+            problem=f"The recipe '{recipe.name}' is for images, which have no features.",
+            found=f"--features {folder}",
+            fix="Name the ranker's recipe with --recipe ranker, or leave --features out.",
+        )
+    return features_members(folder)
 
 
 def _device(name: str) -> str:
@@ -189,9 +215,10 @@ def _raise_failed(calibration: Calibration) -> None:
                 fix="Neither model finds anything to compare in the frames that were checked. Give frames in which the "
                 "floating-point model finds lanes, and check the recipe's preprocessing and threshold.",
             )
+        worst = calibration.folder / artifact.WORST
         raise GateError(
             problem="The calibrated model is worse than a gate allows.",
             found="; ".join(texts),
-            fix=f"Look at the worst frames in {calibration.folder / artifact.WORST}. Give more varied frames, "
+            fix=f"{f'Look at the worst frames in {worst}. ' if worst.is_dir() else ''}Give more varied data, "
             "search longer with --effort max, or loosen the gate knowingly.",
         )

@@ -18,20 +18,14 @@ from edgekit.backends import Backend, Build, backend_for
 from edgekit.backends.precision import precision_shares, require_precision
 from edgekit.bundle import (
     ENGINE_FOLDER,
+    FEATURES_FOLDER,
     REFERENCE,
     SCALES,
     Bundle,
-    EngineRecord,
-    Golden,
-    GoldenRecord,
-    Input,
-    Manifest,
-    Provenance,
-    SceneLimits,
-    Tensor,
     array_bytes,
     arrays_bytes,
     fill_bundle,
+    slimmed,
 )
 from edgekit.calibration import artifact
 from edgekit.calibration.artifact import Calibration, GoldenInput
@@ -40,6 +34,16 @@ from edgekit.calibration.requantize import requantize
 from edgekit.calibration.scales import Scales
 from edgekit.errors import ArtifactError, HostMismatchWarning, ModelError, UsageError
 from edgekit.graph.cost import node_costs
+from edgekit.manifest import (
+    EngineRecord,
+    Golden,
+    GoldenRecord,
+    Input,
+    Manifest,
+    Provenance,
+    SceneLimits,
+    Tensor,
+)
 from edgekit.output import new_file
 from edgekit.profiling.remote.host import Host, host_of
 from edgekit.progress import Progress, silent
@@ -68,6 +72,7 @@ def compile(
     host: Host | str | None = None,
     overwrite: bool = False,
     require_offload: float | None = None,
+    slim: bool = False,
     progress: Progress = silent,
 ) -> Bundle:
     """Build a calibration for a target and write the bundle.
@@ -94,6 +99,8 @@ def compile(
         overwrite: Replace an existing bundle.
         require_offload: So many percent of the model's nodes, not counting Q/DQ, have to run on the target's
             accelerator, and the others may run on its CPU. None: as the target's options say; by those of QNN none may.
+        slim: Leave out of the file what the device does not need to run it: the floating-point model, the scales, the
+            golden vectors, and what was measured of placements. It can neither be verified nor profiled then.
         progress: Told how far it is.
 
     Raises:
@@ -107,7 +114,7 @@ def compile(
         OutputError: The bundle exists, or cannot be written.
     """
     opened = calibration if isinstance(calibration, Calibration) else Calibration.open(calibration)
-    board = opened.target if target is None else load_target(target)
+    board = opened.target if target is None else load_target(target).computing(opened.recipe.operators)
     tuning = _tuning(tune, tune_seconds, retune, threads, host)
     require_measurable_there(board, tuning)
     if require_offload is not None:
@@ -125,6 +132,8 @@ def compile(
         require_offloaded(built, placed.model, board, require_offload)
         progress("compile", 1, 3)
         manifest, members = _content(opened, board, backend, placed, built, evidence)
+        if slim:
+            manifest, members = slimmed(manifest, members)
         progress("compile", 2, 3)
         filled = fill_bundle(draft, manifest, members)
         progress("compile", 3, 3)
@@ -177,6 +186,7 @@ def quantized_model(calibration: Calibration, board: Target) -> tuple[bytes, Sca
     Raises:
         ArtifactError: The calibration does not serve the target.
     """
+    board = board.computing(calibration.recipe.operators)
     if board.scheme == calibration.target.scheme:
         return _read(calibration.qdq_model), calibration.scales
     return requantize(calibration, board)
@@ -225,6 +235,7 @@ def _content(
         REFERENCE: _read(calibration.fp_model),
         SCALES: scales,
         **_golden_members(golden, evidence.outputs),
+        **{FEATURES_FOLDER + name: data for name, data in calibration.features().items()},
     }
     manifest = Manifest(
         edgekit=__version__,
@@ -259,6 +270,7 @@ def _content(
             scales_sha256=hashlib.sha256(scales).hexdigest(),
             calibration=calibration.scales.provenance.model_dump(mode="json"),
         ),
+        features=calibration.scales.provenance.features_sha256,
     )
     return manifest, members
 

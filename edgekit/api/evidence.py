@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from edgekit.backends import Backend, Engine, backend_for
 from edgekit.backends.crosscheck import differences, require_same_results
-from edgekit.bundle import Agreements
 from edgekit.calibration.artifact import Calibration, GoldenInput
 from edgekit.errors import ModelError
-from edgekit.runtime.preprocessing import Preprocessor
+from edgekit.manifest import Agreements
+from edgekit.runtime.prepare import preprocessor_for
 from edgekit.runtime.session import Session, heads_of
 from edgekit.targets import Target
 from edgekit.tasks import task_for
@@ -107,7 +107,7 @@ def _replay(engine: Engine, calibration: Calibration) -> _Replay:
             fix="Export it with the image as its only input.",
         )
     recipe, golden, name = calibration.recipe, calibration.golden(), engine.inputs[0].name
-    preprocessor = Preprocessor(recipe.preprocessing, golden[0].input.shape)
+    preprocessor = preprocessor_for(recipe.preprocessing, golden[0].input.shape)
     heads = heads_of(recipe, [output.name for output in engine.outputs])
     with Session(engine, name, preprocessor, heads, task_for(recipe)) as session:
         outputs = [session.infer(one.input) for one in golden]

@@ -10,10 +10,13 @@ from typing import Any
 from edgekit.backends import backend_for
 from edgekit.bundle import REFERENCE, Bundle, open_bundle
 from edgekit.errors import HostMismatchWarning, UsageError
-from edgekit.runtime.preprocessing import Preprocessor
+from edgekit.features.folder import unpack_features
+from edgekit.runtime.prepare import preprocessor_for
+from edgekit.runtime.ranker import Ranker
 from edgekit.runtime.session import Session, heads_of
 from edgekit.targets import BackendName, Device, cpu_flags, origin_of
 from edgekit.tasks import task_for
+from edgekit.tasks.heads import head_with
 
 _ARCHITECTURES = {"AMD64": "x86_64", "arm64": "aarch64"}
 
@@ -25,6 +28,9 @@ def load(
 
     On a machine of another kind than the bundle's target it still runs where the engine does, with a
     `HostMismatchWarning` that says what does not hold for the target.
+
+    Returns:
+        A `Session`; of a ranker's bundle a `Ranker`, which is one.
 
     Args:
         bundle: A bundle, or its path.
@@ -49,7 +55,7 @@ def load(
     name, options = engine_of(opened, engine)
     backend = backend_for(name)
     members = members_for(opened, reference, foreign=name != manifest.engine.backend)
-    preprocessor = Preprocessor(manifest.recipe.preprocessing, manifest.input.shape)
+    preprocessor = preprocessor_for(manifest.recipe.preprocessing, manifest.input.shape)
     heads = heads_of(manifest.recipe, [output.name for output in manifest.outputs])
     task = task_for(manifest.recipe)
     loaded = backend.load(members, options, threads)
@@ -61,7 +67,10 @@ def load(
         )
     if mismatch:
         warnings.warn(mismatch, HostMismatchWarning, stacklevel=2)
-    return Session(loaded, manifest.input.name, preprocessor, heads, task)
+    if manifest.recipe.preprocessing.kind == "image":
+        return Session(loaded, manifest.input.name, preprocessor, heads, task)
+    features = unpack_features(opened.features_members(), f"in {opened.path}")
+    return Ranker(loaded, manifest.input.name, preprocessor, heads, task, head_with(manifest.recipe, "score"), features)
 
 
 def members_for(bundle: Bundle, reference: bool, foreign: bool) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from edgekit.api.sources import Outputs, Source, open_source
 from edgekit.backends.crosscheck import differences
 from edgekit.emulation import DEFAULT_ROOT
 from edgekit.progress import Progress, silent
-from edgekit.runtime.preprocessing import Preprocessor
+from edgekit.runtime.prepare import preprocessor_for
 from edgekit.runtime.session import heads_of
 from edgekit.tasks import task_for
 from edgekit.tasks.base import Scene
@@ -164,7 +164,7 @@ def agreement_matrix(source: str | Path, *, arm_root: str | Path = DEFAULT_ROOT,
 
 
 def _scenes(source: Source, outputs: Sequence[Outputs]) -> list[Scene]:
-    preprocessor = Preprocessor(source.recipe.preprocessing, source.golden[0].input.shape)
+    preprocessor = preprocessor_for(source.recipe.preprocessing, source.golden[0].input.shape)
     heads, task = heads_of(source.recipe, outputs[0]), task_for(source.recipe)
     return [
         task.decode({head: values[name] for head, name in heads.items()}, preprocessor.geometry(one.frame_size))

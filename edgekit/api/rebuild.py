@@ -9,8 +9,9 @@ from edgekit.api.verify import Verification, verify
 from edgekit.backends import Build, backend_for
 from edgekit.backends.base import BuildsInPlace
 from edgekit.backends.precision import precision_shares, require_precision
-from edgekit.bundle import ENGINE_FOLDER, Bundle, EngineRecord, Manifest, fill_bundle, open_bundle
+from edgekit.bundle import ENGINE_FOLDER, Bundle, fill_bundle, open_bundle
 from edgekit.errors import ModelError, OutputError, UsageError
+from edgekit.manifest import EngineRecord, Manifest
 from edgekit.output import new_file
 from edgekit.progress import Progress, silent
 

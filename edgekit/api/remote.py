@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.api.there import BUNDLE, profile_there
-from edgekit.bundle import Bundle, Manifest, open_bundle
+from edgekit.bundle import Bundle, open_bundle
 from edgekit.emulation import EMULATED
+from edgekit.manifest import Manifest
 from edgekit.profiling.remote.board import installed, planned
 from edgekit.profiling.remote.connection import Connection
 from edgekit.profiling.remote.host import Host, host_of

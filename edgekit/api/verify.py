@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from edgekit.api.load import load
 from edgekit.backends import backend_for
-from edgekit.bundle import Bundle, Golden, GoldenVector, SceneLimits, open_bundle
+from edgekit.bundle import Bundle, GoldenVector, open_bundle
 from edgekit.emulation import is_emulated
+from edgekit.errors import ArtifactError
+from edgekit.manifest import Golden, SceneLimits
 from edgekit.runtime.session import Session
 from edgekit.targets import origin_of
 from edgekit.tasks.base import Agreement
@@ -78,6 +80,12 @@ def verify(bundle: Bundle | str | Path, *, threads: int = 0) -> Verification:
     """
     opened = open_bundle(bundle.path if isinstance(bundle, Bundle) else bundle)
     manifest = opened.manifest
+    if manifest.slim:
+        raise ArtifactError(
+            problem=f"The bundle {opened.path} is slim: it has no golden vectors to replay.",
+            found=f"the hashes of its {len(manifest.members)} members are right",
+            fix="Verify the whole bundle, compiled from the same calibration without --slim.",
+        )
     with load(opened, threads=threads) as session:
         vectors = tuple(_check(session, vector, manifest.golden) for vector in opened.golden())
     backend = manifest.engine.backend

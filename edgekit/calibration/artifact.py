@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgekit.calibration.scales import Scales, read_scales
 from edgekit.errors import ArtifactError
+from edgekit.features.folder import features_members
 from edgekit.recipes import Recipe
 from edgekit.schema import Schema, parse
 from edgekit.targets import Target
@@ -29,9 +30,13 @@ OBSERVATIONS = "observations.npz"
 GOLDEN = "golden.npz"
 WORST = "worst"
 SENSITIVITY = "sensitivity.png"
+FEATURES = "features"
 
 FILES = (SCALES, FP_MODEL, QDQ_MODEL, REPORT, RECIPE, TARGET, OBSERVATIONS, GOLDEN)
-"""What a later stage reads. `WORST`, a folder of pictures, and the chart `SENSITIVITY` are for people."""
+"""What a later stage reads. `WORST`, a folder of pictures, and the chart `SENSITIVITY` are for people.
+
+`FEATURES` is there for a ranker alone: the schema and the tables that its input is made of.
+"""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,15 @@ class Calibration:
     def observations(self) -> Path:
         """The histograms that scales are chosen from."""
         return self.folder / OBSERVATIONS
+
+    def features(self) -> dict[str, bytes]:
+        """Return the files of a ranker's features by name; none of other networks.
+
+        Raises:
+            ArtifactError: One is missing.
+        """
+        folder = self.folder / FEATURES
+        return features_members(folder) if folder.is_dir() else {}
 
     @cached_property
     def _golden(self) -> list[GoldenInput]:

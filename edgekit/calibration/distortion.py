@@ -20,6 +20,7 @@ from edgekit.errors import ArtifactError, DataError
 from edgekit.recipes import Recipe
 from edgekit.tasks.base import Lane, Scene
 from edgekit.tasks.lanes.assignment import assign
+from edgekit.tasks.ranking import order_change, require_same_length, scores_of
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
@@ -40,8 +41,13 @@ class Distortion(Protocol):
 
 
 def distortion_for(recipe: Recipe) -> Distortion:
-    """Return the distortion of the recipe's decoder family: px of the frame, but for `generic`, which has no unit."""
+    """Return the distortion of the recipe's decoder family, in the unit that `unit_of` names."""
     return DISTORTIONS[recipe.decoder.family]
+
+
+def unit_of(family: str) -> str:
+    """Return the unit of a decoder family's distortion: px of the frame, % of weighted pairs, or none."""
+    return {"generic": "", "ranking": "%"}.get(family, "px")
 
 
 def mean_distortion(distortion: Distortion, pairs: Iterable[tuple[Scene, Scene]]) -> float:
@@ -140,12 +146,27 @@ def relative_noise(reference: Scene, candidate: Scene) -> float:
     return float(np.mean(noise)) if noise else 0.0
 
 
+def list_distortion(reference: Scene, candidate: Scene) -> float:
+    """Return the weighted share of pairs of candidates that stand the other way round, in percent.
+
+    A pair at places p and q of the reference's list weighs 1/(p+1) + 1/(q+1) (`edgekit.tasks.ranking`): the head of the
+    list counts most. It is symmetric only where both lists are: weights go by the reference.
+
+    Raises:
+        ArtifactError: The lists are of different length.
+    """
+    one, two = scores_of(reference), scores_of(candidate)
+    require_same_length(one, two)
+    return 100.0 * order_change(one, two)
+
+
 DISTORTIONS: dict[str, Distortion] = {
     "curve": lane_distortion,
     "row-anchor": lane_distortion,
     "line-anchor": lane_distortion,
     "keypoint": lane_distortion,
     "segmentation": mask_distortion,
+    "ranking": list_distortion,
     "generic": relative_noise,
 }
 """Decoder family to distortion."""

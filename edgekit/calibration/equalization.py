@@ -36,7 +36,7 @@ from edgekit.graph.reference import ReferenceRun
 from edgekit.graph.shift import shiftable, shifted
 from edgekit.progress import Progress
 from edgekit.recipes import EqualizeStep, Recipe, ScaleStep
-from edgekit.runtime.preprocessing import Preprocessor
+from edgekit.runtime.prepare import Prepare
 from edgekit.targets import Target, TensorScheme
 
 LEAST_FRAMES_TO_SPLIT = 4
@@ -102,7 +102,7 @@ class Equalized:
 
 
 def equalize(
-    plain: Plain, frames: FrameSource, preprocessor: Preprocessor, step: EqualizeStep, progress: Progress
+    plain: Plain, frames: FrameSource, preprocessor: Prepare, step: EqualizeStep, progress: Progress
 ) -> Equalized:
     """Return the network, rewritten so that 8 bit distorts it less; as it was where a few frames show that it does not.
 
@@ -187,7 +187,7 @@ def relative_cost(reading: Reading, base: Reading) -> float:
 class _Source:
     """Inputs made of the frames that choose, one at a time."""
 
-    def __init__(self, frames: FrameSource, preprocessor: Preprocessor, progress: Progress, passes: int) -> None:
+    def __init__(self, frames: FrameSource, preprocessor: Prepare, progress: Progress, passes: int) -> None:
         self._frames = frames
         self._preprocessor = preprocessor
         self._progress = progress
@@ -198,7 +198,7 @@ class _Source:
         self.names.clear()
         for frame in self._frames:
             self.names.append(frame.name)
-            yield self._preprocessor(frame.pixels)
+            yield self._preprocessor(frame.values)
             self._done += 1
             self._progress("equalize", self._done, self._all)
 

@@ -15,7 +15,7 @@ from edgekit.errors import DataError
 from edgekit.frames import Frame, FrameSource
 from edgekit.progress import Progress, silent
 from edgekit.recipes import Gates, Recipe
-from edgekit.runtime.preprocessing import Preprocessor
+from edgekit.runtime.prepare import Prepare
 from edgekit.runtime.session import heads_of
 from edgekit.tasks import task_for
 from edgekit.tasks.base import Agreement, Scene
@@ -101,21 +101,19 @@ class Pair:
         recipe: Says what outputs mean.
     """
 
-    def __init__(self, reference: Run, candidate: Run, preprocessor: Preprocessor, recipe: Recipe) -> None:
+    def __init__(self, reference: Run, candidate: Run, preprocessor: Prepare, recipe: Recipe) -> None:
         self._runs = (reference, candidate)
         self._preprocessor = preprocessor
-        self._recipe = recipe
+        self.recipe = recipe
         self._task = task_for(recipe)
         self._distortion = distortion_for(recipe)
 
     def scenes(self, frame: Frame) -> tuple[Scene, Scene]:
         """Return what the floating-point and the quantized model see in a frame."""
-        values = self._preprocessor(frame.pixels)
-        geometry = self._preprocessor.geometry((frame.pixels.shape[0], frame.pixels.shape[1]))
+        values = self._preprocessor(frame.values)
+        geometry = self._preprocessor.geometry((frame.values.shape[0], frame.values.shape[1]))
         with on_frame(frame.name):
-            reference, candidate = (
-                self._task.decode(_heads(run(values), self._recipe), geometry) for run in self._runs
-            )
+            reference, candidate = (self._task.decode(_heads(run(values), self.recipe), geometry) for run in self._runs)
         return reference, candidate
 
     def evaluate(self, frames: FrameSource, progress: Progress = silent) -> Evaluation:
@@ -127,7 +125,7 @@ class Pair:
         results: list[FrameResult] = []
         for index, frame in enumerate(frames):
             scenes = self.scenes(frame)
-            camera = self._recipe.camera
+            camera = self.recipe.camera
             ground = ground_shift(camera, *scenes) if camera is not None else {}
             results.append(FrameResult(frame.name, self._task.compare(*scenes), self._distortion(*scenes), ground))
             progress("check", index + 1, len(frames))
@@ -150,10 +148,20 @@ def judge(total: Agreement, gates: Gates) -> tuple[Gate, ...]:
         ("f1", gates.min_f1, total.f1),
         ("iou", gates.min_iou, worst_iou),
         ("sqnr_db", gates.min_sqnr_db, total.sqnr_db),
+        *((name, limit, total.figures().get(name)) for name, limit in _list_limits(gates)),
     )
     return tuple(_gate(name, limit, value) for name, limit, value in limits if limit is not None)
 
 
+def _list_limits(gates: Gates) -> tuple[tuple[str, float | None], ...]:
+    return (
+        ("order_change", gates.max_order_change),
+        ("ndcg", gates.min_ndcg),
+        ("auc", gates.min_auc),
+        ("top_overlap", gates.min_top_overlap),
+    )
+
+
 def _gate(name: str, limit: float, value: float | None) -> Gate:
-    kept = value is not None and (value <= limit if name == "lateral_px" else value >= limit)
+    kept = value is not None and (value <= limit if name in ("lateral_px", "order_change") else value >= limit)
     return Gate(name, limit, value, kept)

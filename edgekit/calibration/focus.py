@@ -21,6 +21,7 @@ from edgekit.recipes import (
     CurveDecoder,
     KeypointDecoder,
     LineAnchorDecoder,
+    RankingDecoder,
     Recipe,
     RowAnchorDecoder,
     SegmentationDecoder,
@@ -28,6 +29,7 @@ from edgekit.recipes import (
 from edgekit.schema import Strict
 from edgekit.tasks.heads import decoder_of, head_with, heads_with, read_head
 from edgekit.tasks.lanes.task import softmax
+from edgekit.tasks.ranking import places_of, read_scores
 
 RIVAL_MARGIN = 1.0
 """Logits: a score that is behind the greatest by this counts 1 / e of it."""
@@ -252,6 +254,14 @@ def _segmentation(recipe: Recipe, heads: Heads, dilation: int) -> dict[str, _For
     return found
 
 
+def _ranking(recipe: Recipe, heads: Heads, dilation: int) -> dict[str, _Foreground]:
+    """Candidates count by their place in the list: those of its head, and half as much one that stands at its end."""
+    decoder, name = decoder_of(recipe, RankingDecoder), head_with(recipe, "score")
+    places = places_of(read_scores(heads, name)).astype(np.float32).reshape(heads[name].shape)
+    certainty = (1.0 / (1.0 + (places / decoder.top) ** 2)).astype(np.float32)
+    return {name: _Foreground(places < decoder.top, certainty, confidence=True)}
+
+
 def _generic(recipe: Recipe, heads: Heads, dilation: int) -> dict[str, _Foreground]:
     """Nothing is known of the outputs."""
     return {}
@@ -275,5 +285,6 @@ _FAMILIES: dict[str, Callable[[Recipe, Heads, int], dict[str, _Foreground]]] = {
     "line-anchor": _line_anchor,
     "keypoint": _keypoint,
     "segmentation": _segmentation,
+    "ranking": _ranking,
     "generic": _generic,
 }

@@ -79,7 +79,7 @@ def _corrected(state: State, start: QuantizedModel, step: ReconstructStep, progr
 
     def inputs() -> Iterator[NDArray[np.float32]]:
         for index, frame in enumerate(frames):
-            yield state.preprocessor(frame.pixels)
+            yield state.preprocessor(frame.values)
             progress("correct biases", index + 1, len(frames))
 
     few = state.frames.spread(CHECK_FRAMES)

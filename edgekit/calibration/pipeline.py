@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from edgekit.graph.placement import Placement, place
 from edgekit.graph.reference import ReferenceRun
 from edgekit.progress import Progress
 from edgekit.recipes import EqualizeStep, ObserveStep, Recipe, ReconstructStep, ScaleStep, SelectStep
-from edgekit.runtime.preprocessing import Preprocessor
+from edgekit.runtime.prepare import Prepare
 from edgekit.targets import Target, TensorScheme, list_targets, load_target
 
 
@@ -60,7 +60,7 @@ class State:
     target: Target
     placement: Placement
     frames: FrameSource
-    preprocessor: Preprocessor
+    preprocessor: Prepare
     recipe: Recipe
     grids: Mapping[str, TensorScheme] = field(default_factory=dict)
     observations: Observations = field(default_factory=dict)
@@ -120,7 +120,8 @@ def observe_frames(state: State, step: ObserveStep, progress: Progress) -> State
     frames = state.frames.spread(step.frames)
     names: list[str] = []
     inputs = _inputs(frames, state.preprocessor, progress, names)
-    observations = observe(state.model, observable(state.model, state.target), inputs, names)
+    tensors = observable(state.model, state.target, state.recipe.operators)
+    observations = observe(state.model, tensors, inputs, names)
     grids = pixel_grids(state.model, state.recipe.preprocessing)
     return replace(state, observations=with_grids(observations, grids))
 
@@ -175,9 +176,11 @@ STEPS: dict[str, Callable[[State, Any, Progress], State]] = {
 }
 
 
-def observable(model: onnx.ModelProto, target: Target) -> list[str]:
+def observable(model: onnx.ModelProto, target: Target, operators: Collection[str] = ()) -> list[str]:
     """Return the activations that this target or any shipped one quantizes, so that one calibration serves them all."""
-    schemes = {target.name: target.scheme} | {name: load_target(name).scheme for name, _ in list_targets()}
+    schemes = {target.name: target.scheme} | {
+        name: load_target(name).computing(operators).scheme for name, _ in list_targets()
+    }
     placements = [place(model, scheme) for scheme in schemes.values()]
     names = {activation.tensor for placement in placements for activation in placement.activations}
     return sorted(names.union(*(placement.wide_tensors() for placement in placements)))
@@ -191,9 +194,9 @@ def _explained(placement: Placement, why: Mapping[str, str]) -> Placement:
 
 
 def _inputs(
-    frames: FrameSource, preprocessor: Preprocessor, progress: Progress, names: list[str]
+    frames: FrameSource, preprocessor: Prepare, progress: Progress, names: list[str]
 ) -> Iterator[NDArray[np.float32]]:
     for index, frame in enumerate(frames):
         names.append(frame.name)
-        yield preprocessor(frame.pixels)
+        yield preprocessor(frame.values)
         progress("observe", index + 1, len(frames))

@@ -19,9 +19,13 @@ MIDDLE_PIXEL = 128
 def pixel_step(preprocessing: Preprocessing) -> float | None:
     """Return the distance of two pixel values in the network's input; none where it differs between channels.
 
+    None too where the input is no image.
+
     A mean moves zero away from the pixels' levels, and a std may give each channel another distance.
     """
-    plain = not any(preprocessing.mean) and all(std == 1.0 for std in preprocessing.std)
+    plain = (
+        preprocessing.kind == "image" and not any(preprocessing.mean) and all(std == 1.0 for std in preprocessing.std)
+    )
     return 1.0 / preprocessing.divide_by if plain else None
 
 

@@ -26,7 +26,7 @@ from edgekit.calibration.readout import Readout, focus_on, mean_error
 from edgekit.errors import DataError
 from edgekit.frames import FrameSource
 from edgekit.recipes import Recipe
-from edgekit.runtime.preprocessing import Preprocessor
+from edgekit.runtime.prepare import Prepare
 from edgekit.runtime.session import heads_of
 from edgekit.tasks import task_for
 from edgekit.tasks.base import FrameGeometry, Scene
@@ -103,7 +103,7 @@ class Probe:
         self,
         reference: Run,
         frames: FrameSource,
-        preprocessor: Preprocessor,
+        preprocessor: Prepare,
         recipe: Recipe,
         distortion: Distortion,
     ) -> None:
@@ -112,8 +112,8 @@ class Probe:
         self._distortion = distortion
         samples = []
         for frame in frames:
-            values = preprocessor(frame.pixels)
-            geometry = preprocessor.geometry((frame.pixels.shape[0], frame.pixels.shape[1]))
+            values = preprocessor(frame.values)
+            geometry = preprocessor.geometry((frame.values.shape[0], frame.values.shape[1]))
             heads = self.heads_of(reference(values))
             with on_frame(frame.name):
                 scene = self._task.decode(heads, geometry)

@@ -66,6 +66,7 @@ class Provenance(Strict):
     frames_sha256: str
     frames: int
     preprocessing_sha256: str
+    features_sha256: str = ""
     recipe: str
     recipe_sha256: str
     target: str

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from edgekit.calibration.distortion import unit_of
 from edgekit.calibration.focus import foreground
 from edgekit.calibration.groups import label_of, layer_groups
 from edgekit.calibration.probe import NOTHING, Heads, Probe, Reading, expected
@@ -93,7 +94,7 @@ class Sensitivity:
     """The result of an analysis.
 
     Attributes:
-        unit: Of all distortions: "px" of the frame, or "" where the outputs' meaning is not known.
+        unit: Of all distortions, as `edgekit.calibration.distortion.unit_of` names it.
         frames: Names of the frames.
         everything: Distortion with everything quantized that the target's rules quantize.
         heads: In the recipe's order.
@@ -138,7 +139,7 @@ def analyse(analysis: Analysis, progress: Progress = silent) -> Sensitivity:
         layers.append(analysis.unit((node,), node))
         progress("sensitivity of layers", index + 1, len(inside))
     return Sensitivity(
-        unit="" if analysis.probe.recipe.decoder.family == "generic" else "px",
+        unit=unit_of(analysis.probe.recipe.decoder.family),
         frames=tuple(sample.frame for sample in analysis.probe.samples),
         everything=analysis.everything.mean,
         heads=heads,

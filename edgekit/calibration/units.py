@@ -23,7 +23,7 @@ from edgekit.errors import DataError
 from edgekit.frames import FrameSource
 from edgekit.graph.execute import TorchGraph
 from edgekit.recipes import Recipe
-from edgekit.runtime.preprocessing import Preprocessor
+from edgekit.runtime.prepare import Prepare
 from edgekit.runtime.session import heads_of
 from edgekit.tasks.heads import on_frame, require_finite
 
@@ -48,7 +48,7 @@ class Data:
     """
 
     frames: FrameSource
-    preprocessor: Preprocessor
+    preprocessor: Prepare
     recipe: Recipe
     distortion: Distortion
     focus: Focus | None = None
@@ -80,7 +80,7 @@ class Units:
         self._samples = SampleFile(folder / "network")
         for frame in frames:
             with on_frame(frame.name):
-                self._samples.append(self._sample(data.preprocessor(frame.pixels), data.focus))
+                self._samples.append(self._sample(data.preprocessor(frame.values), data.focus))
         if not len(self._samples):
             raise DataError(problem="There is no frame to learn from.", fix="Give at least one readable frame.")
 

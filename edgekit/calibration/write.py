@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -22,6 +22,8 @@ from edgekit.calibration.evaluate import Evaluation, Gate, Pair, judge
 from edgekit.calibration.observe import save_observations
 from edgekit.calibration.pipeline import State, run_steps
 from edgekit.calibration.scales import SCHEMA_VERSION, Provenance, Scales, node_scales, parameters_of, sha256_of
+from edgekit.errors import UsageError
+from edgekit.features.folder import unpack_features
 from edgekit.frames import FrameSource
 from edgekit.graph.clean import Cleaned, at_opset, clean
 from edgekit.graph.cost import node_costs
@@ -34,7 +36,7 @@ from edgekit.progress import Progress
 from edgekit.recipes import Bits, Recipe
 from edgekit.report.sensitivity import sensitivity_png
 from edgekit.report.worst import draw_frames
-from edgekit.runtime.preprocessing import Preprocessor
+from edgekit.runtime.prepare import Prepare, preprocessor_for
 from edgekit.runtime.session import heads_of
 from edgekit.targets import Target
 from edgekit.tasks import task_for
@@ -62,6 +64,7 @@ class Request:
     seed: int
     bits: Bits = "w8a8"
     device: str = "cpu"
+    features: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def checkpoint(self) -> Path:
@@ -96,11 +99,12 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
         heads_of(recipe, [value.name for value in source.graph.output])
         # Roles that the decoder misses are told of now, and not after the long work.
         task_for(recipe)
-        cleaned = clean(with_input_shape(source, recipe.preprocessing.size), NEUTRAL_OPSET)
+        cleaned = clean(with_input_shape(source, _input_size(request)), NEUTRAL_OPSET)
         model = at_opset(cleaned.model, target.scheme.opset)
         placement = place(model, target.scheme)
     shape = tuple(extent or 1 for extent in input_of(cleaned.model)[1])
-    preprocessor = Preprocessor(recipe.preprocessing, shape)
+    preprocessor = preprocessor_for(recipe.preprocessing, shape)
+    identity = _check_features(request, shape)
     training, held_out = _split(request.frames)
     with clock.stage("calibrate"):
         grids = grids_of(model, placement, target.scheme, request.bits)
@@ -137,7 +141,7 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
         tensors=state.scales,
         nodes=node_scales(state.placement, state.grids),
         kept=tuple(sorted(state.placement.keep)),
-        provenance=_provenance(request, training),
+        provenance=_provenance(request, training, identity),
     )
     onnx.save(state.neutral or cleaned.model, folder / artifact.FP_MODEL)
     onnx.save(quantized, folder / artifact.QDQ_MODEL)
@@ -147,6 +151,10 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
     (folder / artifact.TARGET).write_text(target.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (folder / artifact.GOLDEN).write_bytes(golden_bytes(_golden(held_out, preprocessor)))
     _draw_sensitivity(state, request, folder)
+    if request.features:
+        (folder / artifact.FEATURES).mkdir()
+        for name, content in request.features.items():
+            (folder / artifact.FEATURES / name).write_bytes(content)
     report = _report(
         request, cleaned, state, scales, evaluation, pictures, gates, held_out is not request.frames, clock
     )
@@ -154,7 +162,9 @@ def write_calibration(folder: Path, request: Request, progress: Progress) -> Non
 
 
 def _draw_worst(evaluation: Evaluation, pair: Pair, frames: FrameSource, folder: Path, bits: Bits) -> dict[str, str]:
-    """Draw the frames that are distorted most; returns picture to frame name."""
+    """Draw the frames that are distorted most; returns picture to frame name. Of requests there is no picture."""
+    if pair.recipe.preprocessing.kind == "features":
+        return {}
     captions = {frame.name: f"distortion {frame.distortion:.2f}" for frame in evaluation.worst(WORST_FRAMES)}
     (folder / artifact.WORST).mkdir()
     pictures = draw_frames(frames, captions, pair.scenes, folder / artifact.WORST, LABELS[bits])
@@ -167,6 +177,32 @@ def _draw_sensitivity(state: State, request: Request, folder: Path) -> None:
         (folder / artifact.SENSITIVITY).write_bytes(chart)
 
 
+def _input_size(request: Request) -> tuple[int, int] | None:
+    """Return height and width of the input where the model leaves them free, or candidates and width of a ranker's."""
+    if request.recipe.preprocessing.kind == "image":
+        return request.recipe.preprocessing.size
+    first = next(iter(request.frames.spread(1)), None)
+    return None if first is None or first.values.ndim != 2 else (first.values.shape[0], first.values.shape[1])
+
+
+def _check_features(request: Request, shape: tuple[int, ...]) -> str:
+    """Return the identity of a ranker's features, once they are known to make the model's input.
+
+    Raises:
+        UsageError: They are as wide as another model's.
+    """
+    if not request.features:
+        return ""
+    found = unpack_features(request.features, "the features")
+    if found.schema.width != shape[-1]:
+        raise UsageError(
+            problem="The features are not those that the model was trained with.",
+            found=f"'{found.schema.name}' is {found.schema.width} wide, the model's input {shape[-1]}",
+            fix="Give the folder that was written together with this model.",
+        )
+    return found.identity
+
+
 def _split(frames: FrameSource) -> tuple[FrameSource, FrameSource]:
     """Hold every fourth frame out for the check; with few frames, all serve for both."""
     if len(frames) < LEAST_FRAMES_TO_SPLIT:
@@ -174,19 +210,20 @@ def _split(frames: FrameSource) -> tuple[FrameSource, FrameSource]:
     return frames.split(CHECK_EVERY)
 
 
-def _golden(frames: FrameSource, preprocessor: Preprocessor) -> list[GoldenInput]:
+def _golden(frames: FrameSource, preprocessor: Prepare) -> list[GoldenInput]:
     return [
-        GoldenInput(frame.name, (frame.pixels.shape[0], frame.pixels.shape[1]), preprocessor(frame.pixels))
+        GoldenInput(frame.name, (frame.values.shape[0], frame.values.shape[1]), preprocessor(frame.values))
         for frame in frames.spread(GOLDEN_INPUTS)
     ]
 
 
-def _provenance(request: Request, training: FrameSource) -> Provenance:
+def _provenance(request: Request, training: FrameSource, features: str) -> Provenance:
     return Provenance(
         model_sha256=hashlib.sha256(request.model_file.read_bytes()).hexdigest(),
         frames_sha256=training.digest(),
         frames=len(training),
         preprocessing_sha256=sha256_of(request.recipe.preprocessing.model_dump_json()),
+        features_sha256=features,
         recipe=request.recipe.name,
         recipe_sha256=sha256_of(request.recipe.model_dump_json()),
         target=request.target.name,

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", type=PATH, required=False)
-@click.option("--data", type=PATH, help="Frames: images in a folder, video, .npz or .txt list.")
+@click.option("--data", type=PATH, help="Frames: images in a folder, video, .npz or .txt list; requests as .npz.")
 @click.option("--target", default="jetson-orin", show_default=True, help="Board: a name or a TOML file.")
 @click.option("--recipe", help="Model family: a name or a TOML file; found by the model's outputs if not given.")
+@click.option("--features", type=PATH, help="Of a ranker: the folder with its schema and tables.")
 @click.option("-o", "--out", type=PATH, help="Folder to write.  [default: build/MODEL-TARGET]")
 @click.option("--max-lateral", type=click.FloatRange(min=0, min_open=True), help="Fail above this mean shift in px.")
 @click.option("--min-f1", type=click.FloatRange(0, 1), help="Fail below this F1 against the model before.")
@@ -103,7 +104,7 @@ def _rows(calibration: Calibration) -> list[tuple[str, str]]:
     gates = [f"{gate['name']} {gate['limit']:g} {'kept' if gate['passed'] else 'FAILED'}" for gate in report["gates"]]
     ground = ", ".join(f"{cm:.1f} cm at {metres} m" for metres, cm in agreement["ground_shift_cm"].items())
     drawn = f"; the worst are drawn in {calibration.folder}/worst" if agreement["worst"] else ""
-    unit = "" if calibration.recipe.decoder.family == "generic" else " px"
+    unit = _UNITS.get(calibration.recipe.decoder.family, " px")
     return [
         ("calibration", str(calibration.folder)),
         ("model", f"{model['file']}, {model['parameters'] / 1e6:.2f} M parameters, {model['macs'] / 1e9:.3f} GMAC"),
@@ -128,6 +129,10 @@ def _rows(calibration: Calibration) -> list[tuple[str, str]]:
         ("gates", ", ".join(gates) or "none"),
         ("took", f"{sum(report['seconds'].values()):.1f} s, peak memory {report['peak_rss_mb']:.0f} MB"),
     ]
+
+
+_UNITS = {"generic": "", "ranking": " %"}
+"""Unit of a decoder family's distortion, where it is not px."""
 
 
 def _bits(quantized: Mapping[str, Any]) -> str:

@@ -17,7 +17,8 @@ from edgekit.cli.terminal import Terminal, figures_text, outline, table
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgekit.bundle import Bundle, Manifest
+    from edgekit.bundle import Bundle
+    from edgekit.manifest import Manifest
     from edgekit.profiling.remote.host import Host
 
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     metavar="PERCENT",
     help="Of the model's nodes, so many must run on the accelerator; others may go to its CPU.",
 )
+@click.option("--slim", is_flag=True, help="Leave out what only proves that it runs right: golden vectors, reference.")
 @overwrite
 @host_options
 @dry_run
@@ -59,6 +61,7 @@ def compile_(
     retune: bool,
     threads: int,
     require_offload: float | None,
+    slim: bool,
     overwrite: bool,
     host: Host | None,
     dry_run: bool,
@@ -89,7 +92,7 @@ def compile_(
     if dry_run:
         from edgekit.targets import load_target
 
-        board = load_target(target) if target else opened.target
+        board = load_target(target).computing(opened.recipe.operators) if target else opened.target
         plan = {
             "calibration": str(calibration),
             "calibrated_for": opened.target.name,
@@ -113,6 +116,7 @@ def compile_(
             host=host,
             overwrite=overwrite,
             require_offload=require_offload,
+            slim=slim,
             progress=progress,
         )
     terminal.show(f"{table(_rows(bundle))}\n\n{placement_text(bundle.manifest.placement)}")
@@ -141,6 +145,8 @@ def compile_(
         terminal.note(_commands(record["commands"], bundle))
         if by_hand := record.get("by_hand"):
             terminal.note(f"or there without EdgeKit:\n{_commands(by_hand, bundle)}")
+    elif slim:
+        terminal.note("\nIt is slim: verify and profile the whole bundle, compiled without --slim.")
     elif manifest.target.runs != "on-device":
         following = "profile" if manifest.golden.origin == "measured" else "verify"
         there = f" --host {host.address}" if host else ""

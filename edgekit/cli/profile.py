@@ -257,7 +257,7 @@ def is_current(path: Path, target: str) -> bool:
         return False
     return (
         manifest.edgekit == edgekit.__version__
-        and manifest.target == load_target(target)
+        and manifest.target == load_target(target).computing(manifest.recipe.operators)
         and manifest.recipe == with_effort(load_recipe("reference-lane"), EFFORT)
         and manifest.provenance.model_sha256 == hashlib.sha256(model_path().read_bytes()).hexdigest()
     )

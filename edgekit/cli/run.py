@@ -54,6 +54,12 @@ def run(
     from edgekit.report.overlay import draw_scene
 
     opened = open_bundle(bundle)
+    if opened.manifest.recipe.preprocessing.kind == "features":
+        raise UsageError(
+            problem=f"{bundle} ranks candidates; there is nothing to draw.",
+            found=f"the recipe {opened.manifest.recipe.name}",
+            fix="Rank in Python: edgekit.load(BUNDLE).rank(user, candidates).",
+        )
     source = _frames(opened, data)
     total = min(len(source), limit or len(source))
     engine = opened.manifest.engine
@@ -66,10 +72,10 @@ def run(
         sink = stack.enter_context(writing(out, frames_per_second(data), overwrite)) if out else None
         progress = stack.enter_context(terminal.progress())
         for done, frame in enumerate(islice(source, total), start=1):
-            scene = session.scene(frame.pixels)
-            found.append({"name": frame.name, "size": frame.pixels.shape[:2], **_described(scene)})
+            scene = session.scene(frame.values)
+            found.append({"name": frame.name, "size": frame.values.shape[:2], **_described(scene)})
             if sink:
-                sink(frame.name, draw_scene(frame.pixels, scene, caption=caption))
+                sink(frame.name, draw_scene(frame.values, scene, caption=caption))
             progress("run", done, total)
     for name in source.skipped:
         terminal.warn(f"{name} cannot be read and was left out.")

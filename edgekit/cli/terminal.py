@@ -128,7 +128,15 @@ def table(rows: Iterable[Sequence[object]], right: Collection[int] = ()) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-_FIGURES = {"f1": "F1 {:.3f}", "lateral_px": "lateral shift {:.2f} px", "sqnr_db": "SQNR {:.1f} dB"}
+_FIGURES = {
+    "f1": "F1 {:.3f}",
+    "lateral_px": "lateral shift {:.2f} px",
+    "sqnr_db": "SQNR {:.1f} dB",
+    "order_change": "order change {:.3%}",
+    "ndcg": "NDCG {:.4f}",
+    "auc": "AUC of the head {:.4f}",
+    "top_overlap": "overlap of the head {:.1%}",
+}
 
 
 def figures_text(figures: Mapping[str, float]) -> str:

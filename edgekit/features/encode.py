@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,8 @@ class Encoder:
 
     def rows(self, field: str) -> int:
         """Return how many rows a field's table has."""
-        return self._fields[field].rows + len(self._known.get(field, ())) - len(self._fields[field].vocabulary)
+        one = self._fields[field]
+        return one.rows if one.kind == "numerical" else one.first_known + len(self._known[field])
 
     def row(self, field: str, value: Any) -> int:
         """Return the row of one id.
@@ -70,15 +72,16 @@ class Encoder:
         """
         return self._row(self._fields[field], value, {})
 
-    def knows(self, field: str, text: str) -> bool:
-        """Whether an id has a row of its own."""
-        return text in self._known[field]
-
-    def learn(self, field: str, text: str) -> int:
-        """Give a new id the row behind the last one, and return that."""
-        row = self.rows(field)
-        self._known[field][text] = row
-        return row
+    def with_ids(self, ids: Mapping[str, Sequence[str]]) -> Encoder:
+        """Return an encoder in which these ids of fields have rows of their own, new ones behind the last."""
+        grown = copy(self)
+        grown._known = dict(self._known)
+        for field, texts in ids.items():
+            known = dict(self._known[field])
+            for text in texts:
+                known.setdefault(text, self._fields[field].first_known + len(known))
+            grown._known[field] = known
+        return grown
 
     def encode(
         self,

@@ -104,13 +104,17 @@ def input_of(model: onnx.ModelProto) -> tuple[str, tuple[int | None, ...]]:
 def with_input_shape(model: onnx.ModelProto, size: tuple[int, int] | None) -> onnx.ModelProto:
     """Return the model with every axis of its input fixed: batch 1, height and width from `size` where they are free.
 
+    The two axes of a ranker's input are candidates and width, and `size` says both.
+
     Raises:
-        ModelError: Height or width is free and `size` does not say it.
+        ModelError: One of the two is free and `size` does not say it.
     """
     name, shape = input_of(model)
     if None not in shape:
         return model
     wanted: list[int | None] = list(shape)
+    if len(shape) == 2 and size is not None:
+        wanted = [extent or given for extent, given in zip(shape, size, strict=True)]
     wanted[0] = wanted[0] or 1
     if len(shape) == 4 and size is not None:
         channels_last = shape[3] in (1, 3)

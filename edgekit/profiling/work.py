@@ -9,7 +9,6 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgekit.backends import backend_for
 from edgekit.bundle import GoldenVector
@@ -61,7 +60,7 @@ def frame_work(
 
 def _frame_run(session: Session, vectors: Sequence[GoldenVector], clock: Clock) -> Run:
     turns = cycle(vectors)
-    frame = random_frame(vectors[0].frame_size)
+    frame = session.preprocessor.example(vectors[0].frame_size)
 
     def run() -> tuple[int, ...]:
         vector = next(turns)
@@ -75,11 +74,6 @@ def _frame_run(session: Session, vectors: Sequence[GoldenVector], clock: Clock) 
         return prepared - start, inferred - prepared, end - inferred, end - start
 
     return run
-
-
-def random_frame(size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return noise of that height and width, (H, W, 3) uint8, the same every time."""
-    return np.random.default_rng(0).integers(256, size=(*size, 3), dtype=np.uint8)
 
 
 def start_engine(backend: str, options: Mapping[str, Any], threads: int) -> None:

@@ -128,7 +128,7 @@ class RoadFrames:
         total = hashlib.sha256()
         for frame in self:
             total.update(frame.name.encode())
-            total.update(frame.pixels.tobytes())
+            total.update(frame.values.tobytes())
         return total.hexdigest()
 
     def _subset(self, indices: Sequence[int]) -> RoadFrames:

@@ -18,7 +18,15 @@ WIDTH = 100
 Places = tuple[int, int]
 
 _IDENTICAL = "="
-_TITLES = {"f1": "F1", "lateral_px": "Lateral shift in px", "sqnr_db": "SQNR in dB"}
+_TITLES = {
+    "f1": "F1",
+    "lateral_px": "Lateral shift in px",
+    "sqnr_db": "SQNR in dB",
+    "order_change": "Order change",
+    "ndcg": "NDCG",
+    "auc": "AUC of the head",
+    "top_overlap": "Overlap of the head",
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,14 @@ class Cells:
         """Return how far two lie apart, from 0 to 1 for the furthest of all, by the square root: most are near."""
         largest = max(self.far.values(), default=0.0)
         return math.sqrt(self.far.get(places, 0.0) / largest) if largest else 0.0
+
+
+_LIST_WORDS = {
+    "order_change": "order change {}",
+    "ndcg": "NDCG {}",
+    "auc": "AUC {}",
+    "top_overlap": "overlap {}",
+}
 
 
 def step_cells(data: Mapping[str, Any]) -> Cells:
@@ -66,12 +82,14 @@ def _figure(name: str, pairs: Mapping[Places, Mapping[str, Any]]) -> Cells:
 def _distance(name: str, value: float) -> float:
     if name == "sqnr_db":
         return float(10.0 ** (-value / 20.0))
-    return value if name == "lateral_px" else 1.0 - value
+    return value if name in ("lateral_px", "order_change") else 1.0 - value
 
 
 def _written(name: str, value: float) -> str:
     if name == "sqnr_db":
         return f"{value:.0f}"
+    if name == "order_change":
+        return f"{value:.2%}"
     return _short(value) if name == "lateral_px" else f"{value:.3f}"
 
 
@@ -164,7 +182,7 @@ def _replays(data: Mapping[str, Any]) -> Table:
 def _task_text(pair: Mapping[str, Any]) -> str:
     if _same(pair):
         return "the same"
-    words = {"f1": "F1 {}", "lateral_px": "{} px", "sqnr_db": "{} dB"}
+    words = {"f1": "F1 {}", "lateral_px": "{} px", "sqnr_db": "{} dB", **_LIST_WORDS}
     return ", ".join(
         words.get(name, f"IoU {name.removeprefix('iou_')} {{}}").format(_written(name, value))
         for name, value in pair["figures"].items()

@@ -35,7 +35,7 @@ def draw_frames(
     for frame in frames:
         if frame.name in captions:
             caption = (Path(frame.name).name, captions[frame.name])
-            picture = draw_comparison(frame.pixels, *scenes(frame), caption=caption, names=("FP32", label))
+            picture = draw_comparison(frame.values, *scenes(frame), caption=caption, names=("FP32", label))
             encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
             (folder / f"{order.index(frame.name) + 1}.jpg").write_bytes(encoded.tobytes())
     return [f"{position}.jpg" for position in range(1, len(order) + 1)]

@@ -72,6 +72,10 @@ class Preprocessor:
                 plane += shift
         return tensor
 
+    def example(self, frame_size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return noise of that height and width, (H, W, 3) uint8, the same every time."""
+        return np.random.default_rng(0).integers(256, size=(*frame_size, 3), dtype=np.uint8)
+
     def _crop(self, height: int) -> int:
         """Return how many rows are cut away at the top; 0.4 of 590 is 236, whatever floating point makes of it."""
         return min(int(self._recipe.crop_top * height + 1e-6), height - 1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgekit.errors import UsageError
 from edgekit.recipes import Recipe
-from edgekit.runtime.preprocessing import Preprocessor
+from edgekit.runtime.prepare import Prepare
 from edgekit.tasks.base import Lane, Scene, Task
 
 
@@ -41,7 +41,7 @@ class Session:
     """
 
     def __init__(
-        self, engine: Runnable, input_name: str, preprocessor: Preprocessor, heads: Mapping[str, str], task: Task
+        self, engine: Runnable, input_name: str, preprocessor: Prepare, heads: Mapping[str, str], task: Task
     ) -> None:
         self._engine = engine
         self._input_name = input_name

@@ -12,6 +12,7 @@ from edgekit.tasks.lanes.keypoint import KeypointTask
 from edgekit.tasks.lanes.line_anchor import LineAnchorTask
 from edgekit.tasks.lanes.row_anchor import row_anchor_task
 from edgekit.tasks.lanes.segmentation import SegmentationTask
+from edgekit.tasks.ranking import RankingTask
 
 __all__ = ["TASKS", "Agreement", "FrameGeometry", "Lane", "Scene", "Task", "task_for"]
 
@@ -21,6 +22,7 @@ TASKS: dict[str, Callable[[Recipe], Task]] = {
     "keypoint": KeypointTask.from_recipe,
     "line-anchor": LineAnchorTask.from_recipe,
     "segmentation": SegmentationTask.from_recipe,
+    "ranking": RankingTask.from_recipe,
     "generic": GenericTask.from_recipe,
 }
 

@@ -55,6 +55,7 @@ class Scene:
         lanes: The lane lines.
         masks: Label to mask, (H, W) bool at the network's input size.
         tensors: Raw outputs, kept only where their meaning is not known (the generic task).
+        scores: Of a ranker's candidates, (candidates) float32, the greatest first in its list; none of other networks.
         geometry: Maps input px to frame px.
     """
 
@@ -62,6 +63,7 @@ class Scene:
     geometry: FrameGeometry
     masks: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     tensors: Mapping[str, Array] = field(default_factory=dict)
+    scores: NDArray[np.float32] | None = None
 
 
 class Task(Protocol):
@@ -90,6 +92,7 @@ class Agreement:
         overlap: Mask label to (px in both masks, px in either mask).
         signal: Sum of squares of the reference's tensors (generic task).
         noise: Sum of squared differences to them.
+        means: Figure that is a mean over frames to (its sum, frames that have it).
     """
 
     frames: int = 0
@@ -101,6 +104,7 @@ class Agreement:
     overlap: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     signal: float = 0.0
     noise: float = 0.0
+    means: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
     def __add__(self, other: Agreement) -> Agreement:
         labels = [*self.overlap, *(label for label in other.overlap if label not in self.overlap)]
@@ -114,6 +118,9 @@ class Agreement:
             overlap={label: _added(self.overlap.get(label), other.overlap.get(label)) for label in labels},
             signal=self.signal + other.signal,
             noise=self.noise + other.noise,
+            means={
+                name: _summed(self.means.get(name), other.means.get(name)) for name in {**self.means, **other.means}
+            },
         )
 
     @property
@@ -140,10 +147,16 @@ class Agreement:
         return float("inf") if self.noise == 0.0 else float(10 * np.log10(self.signal / self.noise))
 
     def figures(self) -> dict[str, float]:
-        """Return every figure that is known, by name: f1, lateral_px, iou_<label>, sqnr_db."""
+        """Return every figure that is known, by name: f1, lateral_px, iou_<label>, sqnr_db, and those of `means`."""
         known = {"f1": self.f1, "lateral_px": self.lateral_px, "sqnr_db": self.sqnr_db}
         known |= {f"iou_{label}": self.iou(label) for label in self.overlap}
+        known |= {name: total / count for name, (total, count) in self.means.items()}
         return {name: value for name, value in known.items() if value is not None}
+
+
+def _summed(one: tuple[float, int] | None, two: tuple[float, int] | None) -> tuple[float, int]:
+    a, b = one or (0.0, 0), two or (0.0, 0)
+    return a[0] + b[0], a[1] + b[1]
 
 
 def _added(one: tuple[int, int] | None, two: tuple[int, int] | None) -> tuple[int, int]:

@@ -55,7 +55,7 @@ def role_error(recipe: Recipe, role: Role) -> UsageError:
     several = len(heads_with(recipe, role)) > 1
     return UsageError(
         problem=f"The recipe '{recipe.name}' needs {'exactly one' if several else 'a'} head with the role '{role}', "
-        f"because it decodes {recipe.decoder.family} lanes.",
+        f"because it decodes {recipe.decoder.family}.",
         found=f"heads: {heads}",
         fix=f"Give role = '{role}' to the {'one head' if several else 'head'} that carries it, under [heads.<name>].",
     )

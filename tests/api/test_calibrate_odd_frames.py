@@ -44,9 +44,9 @@ def test_the_distortion_is_in_px_of_each_frame_where_sizes_are_mixed(tmp_path: P
     """A frame of which every pixel is doubled gives the same input, and every shift in it is twice as many px."""
     (tmp_path / "frames").mkdir()
     for index, frame in enumerate(RoadFrames(0, 3)):
-        doubled = frame.pixels.repeat(2, axis=0).repeat(2, axis=1)
+        doubled = frame.values.repeat(2, axis=0).repeat(2, axis=1)
         cv2.imwrite(str(tmp_path / "frames" / f"{index}-large.png"), doubled)
-        cv2.imwrite(str(tmp_path / "frames" / f"{index}-small.png"), frame.pixels)
+        cv2.imwrite(str(tmp_path / "frames" / f"{index}-small.png"), frame.values)
     figures = calibrated(tmp_path / "out", tmp_path / "frames")
     assert len(figures) == 6
     for index in range(3):
@@ -57,7 +57,7 @@ def test_the_distortion_is_in_px_of_each_frame_where_sizes_are_mixed(tmp_path: P
 
 
 def test_frames_of_another_shape_are_taken(tmp_path: Path) -> None:
-    frames = np.stack([frame.pixels for frame in RoadFrames(0, 4, (180, 900))])
+    frames = np.stack([frame.values for frame in RoadFrames(0, 4, (180, 900))])
     np.savez(tmp_path / "frames.npz", frames=frames)
     figures = calibrated(tmp_path / "out", tmp_path / "frames.npz")
     assert all(0 <= one["distortion"] <= 2 * 30 / 1640 * 900 for one in figures.values())

@@ -34,7 +34,7 @@ class TestSession:
     def test_real_lanes_are_found_by_the_quantized_model(
         self, lane_calibration: Calibration, shared_lanes: Path, tmp_path: Path
     ) -> None:
-        frame = next(iter(Frames.open(shared_lanes / "frames/tusimple-clip"))).pixels
+        frame = next(iter(Frames.open(shared_lanes / "frames/tusimple-clip"))).values
         bundle = compile(lane_calibration, out=tmp_path / "lane.edge", tune=False)
         with load(bundle.path) as lane, load(bundle, reference=True) as reference:
             agreement = lane.task.compare(reference.scene(frame), lane.scene(frame))

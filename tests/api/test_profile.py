@@ -13,9 +13,10 @@ import edgekit
 from edgekit.api import profile as api
 from edgekit.api.profile import profile
 from edgekit.backends import backend_for
-from edgekit.bundle import (
+from edgekit.bundle import Bundle, array_bytes, arrays_bytes, open_bundle, write_bundle
+from edgekit.errors import ArtifactError, DeadlineWarning, TargetError, UsageError
+from edgekit.manifest import (
     Agreements,
-    Bundle,
     EngineRecord,
     Golden,
     GoldenRecord,
@@ -24,12 +25,7 @@ from edgekit.bundle import (
     Provenance,
     SceneLimits,
     Tensor,
-    array_bytes,
-    arrays_bytes,
-    open_bundle,
-    write_bundle,
 )
-from edgekit.errors import ArtifactError, DeadlineWarning, TargetError, UsageError
 from edgekit.placements import PlacementTable
 from edgekit.process import is_measurable
 from edgekit.profiling.document import Document

@@ -163,7 +163,7 @@ class Setting:
         return evaluation.total.figures(), evaluation.distortion
 
     def _inputs(self) -> Iterator[NDArray[np.float32]]:
-        return (self.preprocessor(frame.pixels) for frame in self.training)
+        return (self.preprocessor(frame.values) for frame in self.training)
 
 
 def prepare(case: Case, bits: Bits, folder: Path, seed: int = 0, steps: int | None = None) -> Setting:
@@ -178,7 +178,7 @@ def prepare(case: Case, bits: Bits, folder: Path, seed: int = 0, steps: int | No
     placement = place(model, scheme)
     preprocessor = Preprocessor(recipe.preprocessing, tuple(extent or 1 for extent in input_of(model)[1]))
     tensors = [one.tensor for one in placement.activations]
-    observations = observe(model, tensors, (preprocessor(frame.pixels) for frame in training))
+    observations = observe(model, tensors, (preprocessor(frame.values) for frame in training))
     return Setting(
         case,
         recipe,

@@ -41,7 +41,7 @@ def quantize(
     inputs.mkdir()
     start = time.perf_counter()
     for index, frame in enumerate(Frames.open(order["frames"])):
-        np.save(inputs / f"{index:06d}.npy", preprocessor(frame.pixels))
+        np.save(inputs / f"{index:06d}.npy", preprocessor(frame.values))
     prepared = time.perf_counter() - start
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(

@@ -86,11 +86,11 @@ def tallies(case: Case, frames: Frames, runs: Sequence[Run]) -> list[Tally]:
     task = task_for(recipe)
     totals = [Tally() for _ in runs]
     for frame in frames:
-        size = (frame.pixels.shape[0], frame.pixels.shape[1])
+        size = (frame.values.shape[0], frame.values.shape[1])
         labels = read_lines(Path(frame.name).with_suffix(".lines.txt")) if case.labelled else []
         scenes: list[Scene] = []
         for run in runs:
-            outputs = run(prepare(frame.pixels))
+            outputs = run(prepare(frame.values))
             heads = {head: outputs[name] for head, name in heads_of(recipe, outputs).items()}
             scenes.append(task.decode(heads, prepare.geometry(size)))
         totals = [

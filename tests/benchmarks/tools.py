@@ -190,7 +190,7 @@ def _inputs(order: Order) -> Iterator[dict[str, np.ndarray]]:
 
     name, shape = input_of(read_model(order["model"]))
     prepare = Preprocessor(load_recipe(order["recipe"]).preprocessing, tuple(extent or 1 for extent in shape))
-    return ({name: prepare(frame.pixels)} for frame in Frames.open(order["frames"]))
+    return ({name: prepare(frame.values)} for frame in Frames.open(order["frames"]))
 
 
 TOOLS: dict[str, Callable[[Order], dict[str, float]]] = {

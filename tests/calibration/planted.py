@@ -88,7 +88,7 @@ def frames(folder: Path, count: int = 8) -> Frames:
 def variants_of(model: onnx.ModelProto, source: Frames, rules: Scheme, recipe: Recipe = GENERIC) -> Variants:
     prepare = Preprocessor(recipe.preprocessing, (1, 3, 16, 16))
     tensors = [name for node in model.graph.node for name in node.output]
-    seen = observe(model, ["image", *tensors], (prepare(frame.pixels) for frame in source))
+    seen = observe(model, ["image", *tensors], (prepare(frame.values) for frame in source))
     return Variants(model, rules, remembered_scales(model, rules, seen, STEP))
 
 

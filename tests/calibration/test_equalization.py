@@ -155,8 +155,8 @@ def test_the_quantized_input_is_the_frame(tmp_path: Path, target: str) -> None:
     model.graph.output.append(onnx.helper.make_tensor_value_info(integers, kind, None))
     preprocess = Preprocessor(GENERIC.preprocessing, (1, 3, 16, 16))
     for frame in source:
-        seen = ReferenceRun(model)(preprocess(frame.pixels))[integers].astype(int)
-        wanted = frame.pixels[:, :, ::-1].transpose(2, 0, 1).astype(int)
+        seen = ReferenceRun(model)(preprocess(frame.values))[integers].astype(int)
+        wanted = frame.values[:, :, ::-1].transpose(2, 0, 1).astype(int)
         if signed:
             assert np.array_equal(seen[0, :, 1:-1, 1:-1] + 128, wanted)
             assert np.all(seen[0, :, 0] == -128)

@@ -101,4 +101,4 @@ def test_a_failed_gate_shows_the_worst_frames(tmp_path: Path) -> None:
         assert name in report["per_frame"]
         frame: Frame = next(frame for frame in RoadFrames(0, 8) if frame.name == name)
         # JPEG alone changes a pixel by a few grey levels; lanes and legend change some by far more.
-        assert np.abs(drawn.astype(int) - frame.pixels).max() > 100
+        assert np.abs(drawn.astype(int) - frame.values).max() > 100

@@ -255,9 +255,9 @@ def decoded(shared_lanes: Path) -> Decoded:
         prepare, network = Preprocessor(recipe.preprocessing, tuple(input_of(graph)[1])), ReferenceRun(graph, 1)
         found = []
         for frame in Frames.open(shared_lanes / "frames" / frames).spread(3):
-            outputs = network(prepare(frame.pixels))
+            outputs = network(prepare(frame.values))
             heads = {head: outputs[output] for head, output in heads_of(recipe, outputs).items()}
-            scene = task_for(recipe).decode(heads, prepare.geometry(frame.pixels.shape[:2]))
+            scene = task_for(recipe).decode(heads, prepare.geometry(frame.values.shape[:2]))
             assert scene.lanes
             found.append((recipe, heads, scene))
         return found

@@ -88,7 +88,7 @@ def _peak_rss_mb(root: Path, frames: int) -> float:
         recipe = load_recipe("reference-lane")
         prepare = Preprocessor(recipe.preprocessing, (1, 3, 160, 320))
         names = observable(model, load_target("jetson-orin"))
-        few = [frame.pixels for frame in RoadFrames(0, 5)]
+        few = [frame.values for frame in RoadFrames(0, 5)]
         inputs = (prepare(few[index % 5]) for index in range({frames}))
         observe(model, names, inputs)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

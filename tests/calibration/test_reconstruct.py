@@ -206,7 +206,7 @@ def test_what_is_exported_computes_what_was_simulated(data: Data, build: object,
             tensor += torch.from_numpy(random.normal(0, 0.02, tuple(tensor.shape)).astype(np.float32))
     exported = ReferenceRun(simulation.export().qdq())
     for frame in data.frames:
-        values = data.preprocessor(frame.pixels)
+        values = data.preprocessor(frame.values)
         results = exported(values)
         for output, tensor in simulation(torch.from_numpy(values)).items():
             extent = float(tensor.abs().max())

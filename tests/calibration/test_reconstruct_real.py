@@ -54,7 +54,7 @@ def real(shared_lanes: Path, name: str, tmp_path: Path, rules: Scheme, count: in
     model = at_opset(clean(read_model(shared_lanes / "models" / name / "model.onnx"), 17).model, rules.opset)
     preprocessor = Preprocessor(recipe.preprocessing, ReferenceRun(model).input_shape)
     placement = place(model, rules)
-    inputs = (preprocessor(frame.pixels) for frame in frames)
+    inputs = (preprocessor(frame.values) for frame in frames)
     observations = observe(model, [one.tensor for one in placement.activations], inputs)
     scales = choose_scales(model, placement, rules, observations, ScaleStep(step="scale", activations="mse"))
 
@@ -85,7 +85,7 @@ def test_on_real_models_the_export_agrees_within_a_step(
     simulation = Simulation(start)
     graph = start.qdq()
     tensors = [one.tensor for one in start.placement.activations]
-    values = data.preprocessor(next(iter(data.frames)).pixels)
+    values = data.preprocessor(next(iter(data.frames)).values)
     exported = plain_run(graph, [f"{tensor}_dequantized" for tensor in tensors], values)
     made = {tensor: exported[f"{tensor}_dequantized"] for tensor in tensors}
     readers = {reader: one.tensor for one in start.placement.activations for reader in one.readers}

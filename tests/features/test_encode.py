@@ -63,12 +63,11 @@ class TestIds:
         with pytest.raises(DataError, match=r"'item_id' is no id(.|\n)*in row 2"):
             one("item_id", "7", "8", value)
 
-    def test_a_learned_id_has_a_row_of_its_own(self) -> None:
-        encoder = Encoder(SHOP)
-        assert not encoder.knows("item_id", "77")
-        assert encoder.learn("item_id", "77") == 6
-        assert encoder.rows("item_id") == 7
-        assert encoder.row("item_id", 77) == 6
+    def test_a_new_id_may_get_a_row_of_its_own(self) -> None:
+        grown = ENCODER.with_ids({"item_id": ["77", "8", "78"], "tags": []})
+        assert [grown.row("item_id", each) for each in (8, 77, 78)] == [4, 6, 7]
+        assert (ENCODER.rows("item_id"), grown.rows("item_id")) == (6, 8)
+        assert ENCODER.row("item_id", 77) < 3
 
 
 class TestSeveralIds:

@@ -16,7 +16,6 @@ from edgekit.profiling.work import (
     ONE_OPERATOR_MODEL,
     engine_work,
     frame_work,
-    random_frame,
     start_engine,
 )
 from edgekit.recipes import load_recipe
@@ -86,13 +85,6 @@ def test_golden_inputs_are_taken_in_turn() -> None:
         for work in (alone, alone, alone, whole, whole, whole):
             work.run()
     assert seen == [1, 2, 1, 1, 2, 1]
-
-
-def test_the_random_frame_is_always_the_same_noise() -> None:
-    frame = random_frame((20, 30))
-    assert (frame.shape, frame.dtype) == ((20, 30, 3), np.uint8)
-    assert frame.std() > 60
-    np.testing.assert_array_equal(frame, random_frame((20, 30)))
 
 
 @pytest.mark.skipif(not is_measurable(), reason="this system does not tell a process its peak memory")

@@ -96,7 +96,7 @@ def test_road_frames_come_in_order_again_and_again() -> None:
     assert names == [frame.name for frame in frames] == ["road-2-00000", "road-2-00001", "road-2-00002"]
     assert len(frames) == 3
     assert frames.skipped == []
-    np.testing.assert_array_equal(next(iter(frames)).pixels, render(2, 0).pixels)
+    np.testing.assert_array_equal(next(iter(frames)).values, render(2, 0).pixels)
 
 
 def test_spread_takes_frames_from_the_whole_drive() -> None:

@@ -165,3 +165,11 @@ class TestGeometry:
     def test_scale_is_plain(self) -> None:
         geometry = Preprocessor(Preprocessing(), (1, 3, 256, 512)).geometry((720, 1280))
         np.testing.assert_allclose(geometry.to_frame(np.array([[8.0, 3.5]])), [[8 * 1280 / 512, 3.5 * 720 / 256]])
+
+
+def test_the_example_is_always_the_same_noise() -> None:
+    preprocessor = Preprocessor(Preprocessing(), (1, 3, 4, 4))
+    frame = preprocessor.example((20, 30))
+    assert (frame.shape, frame.dtype) == ((20, 30, 3), np.uint8)
+    assert frame.std() > 60
+    np.testing.assert_array_equal(frame, preprocessor.example((20, 30)))

@@ -25,7 +25,7 @@ def generic_session() -> Session:
 
 @pytest.fixture(scope="module")
 def frame(shared_lanes: Path) -> NDArray[np.uint8]:
-    return next(iter(Frames.open(shared_lanes / "frames/tusimple-clip"))).pixels
+    return next(iter(Frames.open(shared_lanes / "frames/tusimple-clip"))).values
 
 
 @pytest.fixture(scope="module")

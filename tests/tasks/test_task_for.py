@@ -28,6 +28,7 @@ EMPTY = {
     },
     "lane-line-anchor": {"proposals": np.zeros((1, 50, 77))},
     "lane-segmentation": {"da_logits": np.zeros((1, 2, 90, 160)), "ll_logits": np.zeros((1, 2, 90, 160))},
+    "ranker": {"score": np.zeros((4, 1))},
     "generic": {"anything": np.zeros((1, 3))},
 }
 EMPTY["reference-lane"] = EMPTY["lane-row-anchor"]

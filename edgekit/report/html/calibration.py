@@ -15,7 +15,15 @@ WORST = 30
 """Frames that are listed."""
 
 _TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
-_NAMES = {"f1": "F1", "lateral_px": "lateral shift, px", "sqnr_db": "SQNR, dB"}
+_NAMES = {
+    "f1": "F1",
+    "lateral_px": "lateral shift, px",
+    "sqnr_db": "SQNR, dB",
+    "order_change": "order change",
+    "ndcg": "NDCG",
+    "auc": "AUC of the head",
+    "top_overlap": "overlap of the head",
+}
 
 
 def calibration_html(folder: Path, about: Mapping[str, str], report: Mapping[str, Any]) -> str:

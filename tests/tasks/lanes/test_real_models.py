@@ -20,7 +20,7 @@ def test_lstr_finds_the_labelled_ego_lanes_of_culane(shared_lanes: Path, lstr: R
     found = labelled = 0
     for frame in Frames.open(folder).spread(25):
         labels = read_lines((folder / frame.name).with_suffix(".lines.txt"))
-        counted = recall(labels, lstr.scene(frame.pixels).lanes, frame.pixels.shape[:2])
+        counted = recall(labels, lstr.scene(frame.values).lanes, frame.values.shape[:2])
         found, labelled = found + counted[0], labelled + counted[1]
     assert labelled > 30
     # 152 of 166 over all hundred frames.
@@ -32,7 +32,7 @@ def test_quantlanenet_agrees_with_the_labels_of_tusimple(shared_lanes: Path, qua
     total = Agreement()
     for frame in Frames.open(folder):
         labels = read_lines((folder / frame.name).with_suffix(".lines.txt"))
-        total += compare_lanes(labels, quantlanenet.scene(frame.pixels).lanes, frame.pixels.shape[:2])
+        total += compare_lanes(labels, quantlanenet.scene(frame.values).lanes, frame.values.shape[:2])
     assert total.f1 is not None
     assert total.f1 > 0.8
     assert total.lateral_px is not None
@@ -41,7 +41,7 @@ def test_quantlanenet_agrees_with_the_labels_of_tusimple(shared_lanes: Path, qua
 
 def test_quantlanenet_keeps_its_lanes_through_a_clip(shared_lanes: Path, quantlanenet: RealModel) -> None:
     frames = Frames.open(shared_lanes / "frames" / "tusimple-clip")
-    scenes = [quantlanenet.scene(frame.pixels) for frame in frames]
+    scenes = [quantlanenet.scene(frame.values) for frame in frames]
     assert {len(scene.lanes) for scene in scenes} <= {3, 4}
     ego = [[lane for lane in scene.lanes if len(lane.points) > 15] for scene in scenes]
     assert np.mean([len(lanes) >= 2 for lanes in ego]) > 0.9
@@ -50,8 +50,8 @@ def test_quantlanenet_keeps_its_lanes_through_a_clip(shared_lanes: Path, quantla
 def test_pinet_and_twinlitenet_see_the_same_lanes(shared_lanes: Path, pinet: RealModel, twinlitenet: RealModel) -> None:
     total = Agreement()
     for frame in Frames.open(shared_lanes / "frames" / "us123").spread(12):
-        lines = twinlitenet.scene(frame.pixels).lanes
-        total += compare_lanes(lines, pinet.scene(frame.pixels).lanes, frame.pixels.shape[:2])
+        lines = twinlitenet.scene(frame.values).lanes
+        total += compare_lanes(lines, pinet.scene(frame.values).lanes, frame.values.shape[:2])
     # Two networks, two families, two crops of the frame: a decoder that were off would show here.
     assert total.f1 is not None
     assert total.f1 > 0.65
@@ -61,6 +61,6 @@ def test_pinet_and_twinlitenet_see_the_same_lanes(shared_lanes: Path, pinet: Rea
 
 def test_twinlitenet_sees_a_drivable_road_below_the_horizon(shared_lanes: Path, twinlitenet: RealModel) -> None:
     for frame in Frames.open(shared_lanes / "frames" / "us123").spread(3):
-        drivable = twinlitenet.scene(frame.pixels).masks["drivable"]
+        drivable = twinlitenet.scene(frame.values).masks["drivable"]
         assert drivable[: drivable.shape[0] // 3].mean() < 0.01
         assert drivable[2 * drivable.shape[0] // 3 :].mean() > 0.3
