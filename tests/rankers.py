@@ -19,10 +19,12 @@ CANDIDATES = 64
 HIDDEN = 24
 
 
-def network(candidates: int = CANDIDATES, flat: bool = False, seed: int = 0) -> onnx.ModelProto:
+def network(
+    candidates: int = CANDIDATES, flat: bool = False, seed: int = 0, width: int = SHOP.width
+) -> onnx.ModelProto:
     """Return a network of two hidden layers: (candidates, width) -> score (candidates, 1), or (candidates) if flat."""
     rng = np.random.default_rng(seed)
-    sizes = [SHOP.width, HIDDEN, HIDDEN, 1]
+    sizes = [width, HIDDEN, HIDDEN, 1]
     weights, nodes, last = [], [], "features"
     for index, (rows, columns) in enumerate(pairwise(sizes)):
         weights += [
@@ -41,7 +43,7 @@ def network(candidates: int = CANDIDATES, flat: bool = False, seed: int = 0) -> 
     graph = helper.make_graph(
         nodes,
         "ranker",
-        [helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, [candidates, SHOP.width])],
+        [helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, [candidates, width])],
         [helper.make_tensor_value_info("score", onnx.TensorProto.FLOAT, [candidates] if flat else [candidates, 1])],
         weights,
     )

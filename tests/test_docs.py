@@ -147,6 +147,30 @@ def test_the_readme_runs(workplace: tuple[Path, str]) -> None:
         _check([sys.executable, "-c", snippet], folder, environment)
 
 
+def test_the_ranker_page_runs(tmp_path: Path) -> None:
+    import onnx
+
+    from tests.rankers import network
+
+    text = (ROOT / "docs" / "ranker.md").read_text(encoding="utf-8")
+    schema, *_ = re.findall(r"^```toml\n(.*?)^```", text, re.M | re.S)
+    (tmp_path / "shop.toml").write_text(schema)
+    onnx.save(network(width=14), tmp_path / "ranker.onnx")
+    (tmp_path / "edgekit.toml").write_text('[calibrate]\neffort = "quick"\n[compile]\nno-tune = true\n')
+    (tmp_path / "edgekit").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m edgekit "$@"\n')
+    (tmp_path / "edgekit").chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    python = ""
+    for language, snippet in re.findall(r"^```(bash|python)\n(.*?)^```", text, re.M | re.S):
+        # Later snippets of Python go on with the names of the earlier ones.
+        python += (
+            snippet
+            if language == "python"
+            else f"import subprocess\nsubprocess.check_call(['bash', '-euc', {snippet!r}])\n"
+        )
+    _check([sys.executable, "-c", python], tmp_path, environment)
+
+
 def _check(command: list[str], folder: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
