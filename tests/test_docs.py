@@ -153,6 +153,9 @@ def test_the_ranker_page_runs(tmp_path: Path) -> None:
     from tests.rankers import network
 
     text = (ROOT / "docs" / "ranker.md").read_text(encoding="utf-8")
+    # The network here has random weights, so that all scores lie near each other.
+    (tmp_path / "loose.toml").write_text('extends = "ranker"\n[gates]\nmin_ndcg = 0.8\nmin_top_overlap = 0.5\n')
+    text = text.replace("--recipe ranker", "--recipe loose.toml").replace('recipe="ranker"', 'recipe="loose.toml"')
     schema, *_ = re.findall(r"^```toml\n(.*?)^```", text, re.M | re.S)
     (tmp_path / "shop.toml").write_text(schema)
     onnx.save(network(width=14), tmp_path / "ranker.onnx")
