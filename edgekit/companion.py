@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class Companion:
         what: What is done, for errors: "The simulator".
         start_s: The process is killed where it is not ready after so many seconds.
         call_s: And where a call takes longer than this.
+        environment: Variables beside the few that every process here is given.
+        python: The command that starts Python.
 
     Attributes:
         told: What the function returned for JSON.
@@ -66,6 +68,8 @@ class Companion:
         what: str,
         start_s: float,
         call_s: float,
+        environment: Mapping[str, str] | None = None,
+        python: Sequence[str] = (sys.executable,),
     ) -> None:
         self._what, self._call_s = what, call_s
         self._folder = Path(tempfile.mkdtemp(prefix="edgekit-"))
@@ -78,9 +82,9 @@ class Companion:
         ours, theirs = socket.socketpair()
         with theirs, (self._folder / _LOG).open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(self._folder), str(theirs.fileno()), str(os.getpid())],
+                [*python, "-m", __name__, str(self._folder), str(theirs.fileno()), str(os.getpid())],
                 cwd=self._folder,
-                env=process_environment(self._folder, {}),
+                env=process_environment(self._folder, environment or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

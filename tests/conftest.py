@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.emulation import DEFAULT_ROOT, emulated_python
+from edgekit.errors import TargetError
 from tests.ssh_server import Server, serving
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,3 +55,14 @@ def server(running_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     yield running_server
     running_server.assert_clean()
+
+
+@pytest.fixture(scope="session")
+def arm_root(root: Path) -> Path:
+    """The root folder with an aarch64 Python."""
+    folder = root / DEFAULT_ROOT
+    try:
+        emulated_python("cortex-a72", folder)
+    except TargetError as missing:
+        pytest.skip(f"{missing.problem} `make test-arm` sets it up on Debian.")
+    return folder

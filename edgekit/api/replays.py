@@ -12,7 +12,7 @@ from typing import Literal
 from edgekit.api.evidence import name_of
 from edgekit.api.sources import Outputs, Source
 from edgekit.backends import Backend, Engine, backend_for
-from edgekit.backends.emulated import run_emulated
+from edgekit.backends.emulated import EmulatedBackend
 from edgekit.emulation import CORES, emulated_python
 from edgekit.errors import EdgekitError, TargetError
 from edgekit.progress import Progress
@@ -124,12 +124,11 @@ class Replays:
 
     def _emulated(self, board: Target, members: Mapping[str, bytes], core: str) -> Replay | Absent:
         try:
-            python = emulated_python(core, self.arm_root)
-            inputs = [one.input for one in self.source.golden]
-            version, outputs = run_emulated(python, members, board.options, inputs, self.progress)
+            backend = EmulatedBackend(emulated_python(core, self.arm_root))
+            outputs = self._run(backend.load(members, board.options, threads=1))
         except EdgekitError as error:
             return _absent(f"onnxruntime, {core}", error)
-        return Replay(f"onnxruntime {version}, {core}", board.name, "emulated", outputs)
+        return Replay(f"{name_of(backend)}, {core}", board.name, "emulated", outputs)
 
     def _in_torch(self) -> Replay | Absent:
         try:

@@ -12,16 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgekit.backends.base import Availability, Build, Fallback, Layer, Tensors, TimedLayer
+from edgekit.backends.apart import EngineApart, layers_of
+from edgekit.backends.base import Availability, Build, Engine, Fallback, Layer, Tensors, TimedLayer
 from edgekit.backends.deferred import checked_model
 from edgekit.backends.qnn_process import BINARY, CONTEXT, PROVIDER
 from edgekit.backends.sealed import sealed, unsealed
-from edgekit.backends.signature import TensorSpec, check_inputs, check_options
+from edgekit.backends.signature import check_options
 from edgekit.companion import Companion
-from edgekit.errors import ArtifactError, TargetError, UsageError
+from edgekit.errors import ArtifactError, TargetError
 from edgekit.isolation import Outcome, call_isolated
 from edgekit.progress import Progress, silent
 from edgekit.targets import Target
@@ -29,7 +27,6 @@ from edgekit.targets import Target
 _PROCESS = "edgekit.backends.qnn_process"
 _RECORD = "context.json"
 _OPTIONS = ("htp_arch", "soc_model", "precision", "cpu_fallback")
-_DTYPES = {"float": "float32", "double": "float64"}
 
 COMPILE_S = 1800.0
 RUN_S = 600.0
@@ -71,7 +68,7 @@ class QnnBackend:
         members = {"model.onnx": model, CONTEXT: outcome.files[CONTEXT], BINARY: outcome.files[BINARY]}
         found = outcome.result
         fallback = [(name, operator) for name, operator in found["fallback"] if name in computing]
-        layers = (*_layers(found["layers"]), *(Layer(name, kind, "f32", _CPU, (name,)) for name, kind in fallback))
+        layers = (*layers_of(found["layers"]), *(Layer(name, kind, "f32", _CPU, (name,)) for name, kind in fallback))
         return Build(
             members={**members, _RECORD: _record(members, target.options, layers)},
             layers=layers,
@@ -82,7 +79,7 @@ class QnnBackend:
             peak_bytes=outcome.peak_bytes,
         )
 
-    def load(self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -> _Simulator:
+    def load(self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -> Engine:
         """Load a context, or compile a floating-point model on the spot to half precision.
 
         The simulator has threads of its own, whatever `threads` says.
@@ -95,11 +92,11 @@ class QnnBackend:
         check_options("QNN", options, _OPTIONS)
         if set(members) == {"model.onnx"}:
             _require_package()
-            return _Simulator("model.onnx", members, options)
+            return _simulated("model.onnx", members, options)
         record = unsealed("qnn", _RECORD, members)
         _require_fitting(record, options)
         _require_package()
-        return _Simulator(CONTEXT, members, options, _layers(record["layers"]))
+        return _simulated(CONTEXT, members, options, layers_of(record["layers"]))
 
     def time_layers(
         self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int, inputs: Tensors, runs: int
@@ -119,55 +116,28 @@ def _compiled(model: bytes, target: Target, progress: Progress) -> Outcome:
     )
 
 
-class _Simulator:
-    """A context in the simulator, in a process of its own."""
-
-    def __init__(
-        self, model: str, members: Mapping[str, bytes], options: Mapping[str, Any], layers: tuple[Layer, ...] = ()
-    ) -> None:
-        self._process: Companion | None = Companion(
-            f"{_PROCESS}:simulate",
-            {"model": model, "options": dict(options)},
-            members,
-            what="QNN's simulator",
-            start_s=COMPILE_S,
-            call_s=RUN_S,
-        )
-        told = self._process.told
-        self.inputs = tuple(_spec(*value) for value in told["inputs"])
-        self.outputs = tuple(_spec(*value) for value in told["outputs"])
-        # Asked of the session, not assumed: ONNX Runtime has recorded which provider got which node.
-        allowed = {PROVIDER, _CPU} if options.get("cpu_fallback") else {PROVIDER}
-        if PROVIDER not in told["nodes"] or not set(told["nodes"]) <= allowed:
-            self.close()
-            raise TargetError(
-                problem="QNN did not run the model, although it was loaded into it.",
-                found=f"nodes by provider: {told['nodes']}",
-                fix="Compile again with the onnxruntime-qnn that is installed here.",
-            )
-        self._layers = layers or _layers(told["layers"])
-
-    def run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """Run once; every array returned is a new one.
-
-        Raises:
-            UsageError: The inputs are not the model's, or the engine is closed.
-            TargetError: The simulator crashed, or took too long.
-        """
-        if self._process is None:
-            raise UsageError(problem="The model is closed and cannot run.", fix="Load it again.")
-        check_inputs(self.inputs, inputs)
-        return self._process(inputs)
-
-    def layers(self) -> tuple[Layer, ...]:
-        """Return what was compiled, as the provider told; a context keeps it beside it."""
-        return self._layers
-
-    def close(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            self._process.close()
-        self._process = None
+def _simulated(
+    model: str, members: Mapping[str, bytes], options: Mapping[str, Any], layers: tuple[Layer, ...] = ()
+) -> Engine:
+    """Return a model in the simulator, whose layers a context keeps beside it."""
+    process = Companion(
+        f"{_PROCESS}:simulate",
+        {"model": model, "options": dict(options)},
+        members,
+        what="QNN's simulator",
+        start_s=COMPILE_S,
+        call_s=RUN_S,
+    )
+    # Asked of the session, not assumed: ONNX Runtime has recorded which provider got which node.
+    found, allowed = process.told["nodes"], {PROVIDER, _CPU} if options.get("cpu_fallback") else {PROVIDER}
+    if PROVIDER in found and set(found) <= allowed:
+        return EngineApart(process, layers)
+    process.close()
+    raise TargetError(
+        problem="QNN did not run the model, although it was loaded into it.",
+        found=f"nodes by provider: {found}",
+        fix="Compile again with the onnxruntime-qnn that is installed here.",
+    )
 
 
 def _require_package() -> None:
@@ -177,10 +147,6 @@ def _require_package() -> None:
             found="no Python module onnxruntime_qnn",
             fix="pip install 'edgekit[qnn]'",
         )
-
-
-def _layers(told: Sequence[Mapping[str, Any]]) -> tuple[Layer, ...]:
-    return tuple(Layer(**{**one, "nodes": tuple(one["nodes"])}) for one in told)
 
 
 def _record(members: Mapping[str, bytes], options: Mapping[str, Any], layers: Sequence[Layer]) -> bytes:
@@ -207,12 +173,6 @@ def _require_fitting(record: Mapping[str, Any], options: Mapping[str, Any]) -> N
             found="; ".join(found),
             fix=f"Compile again for this one, or pip install onnxruntime-qnn=={record['version']}",
         )
-
-
-def _spec(name: str, shape: list[Any], kind: str) -> TensorSpec:
-    word = kind.removeprefix("tensor(").removesuffix(")")
-    sizes = tuple(size if isinstance(size, int) else None for size in shape)
-    return TensorSpec(name, sizes, np.dtype(_DTYPES.get(word, word)))
 
 
 def _version() -> str:

@@ -35,6 +35,9 @@ _PRECISIONS = {
 }
 """QNN's data types (Qnn_DataType_t in QnnTypes.h) by what they compute in; quantized ones by their bits."""
 
+_DTYPES = {"float": "float32", "double": "float64"}
+"""ONNX Runtime's names of types to numpy's, where they differ."""
+
 Options = Mapping[str, Any]
 
 
@@ -94,12 +97,19 @@ def simulate(folder: Path, model: str, options: Options) -> tuple[dict[str, Any]
         return dict(zip(names, session.run(names, inputs), strict=True))
 
     told = {
-        "inputs": [[value.name, list(value.shape), value.type] for value in session.get_inputs()],
-        "outputs": [[value.name, list(value.shape), value.type] for value in session.get_outputs()],
+        "inputs": [_spec(value) for value in session.get_inputs()],
+        "outputs": [_spec(value) for value in session.get_outputs()],
         "layers": _all_layers(graphs),
         "nodes": {part.ep_name: len(part.get_nodes()) for part in session.get_provider_graph_assignment_info()},
     }
     return told, run
+
+
+def _spec(value: Any) -> tuple[str, list[int | None], str]:
+    """Return name, shape and numpy's name of the type of an input or output."""
+    word = value.type.removeprefix("tensor(").removesuffix(")")
+    shape = [size if isinstance(size, int) else None for size in value.shape]
+    return value.name, shape, _DTYPES.get(word, word)
 
 
 def _provider() -> tuple[Any, Any]:

@@ -15,11 +15,15 @@ from edgekit.cli.host import host_options
 from edgekit.cli.placement import placement_text
 from edgekit.cli.terminal import Terminal, figures_text, outline, table
 from edgekit.errors import UsageError
+from edgekit.progress import Progress
 
 if TYPE_CHECKING:
     from edgekit.bundle import Bundle
     from edgekit.manifest import Manifest
     from edgekit.profiling.remote.host import Host
+
+
+_SEARCH = "time what 8 bit slows down, seconds (--tune-seconds, --no-tune)"
 
 
 @click.command("compile")
@@ -117,7 +121,7 @@ def compile_(
             overwrite=overwrite,
             require_offload=require_offload,
             slim=slim,
-            progress=progress,
+            progress=_explained(progress),
         )
     terminal.show(f"{table(_rows(bundle))}\n\n{placement_text(bundle.manifest.placement)}")
     for note in bundle.manifest.placement.notes:
@@ -154,6 +158,15 @@ def compile_(
     else:
         terminal.note(f"\nIt runs on the {manifest.target.device.soc}, not here; what of that was tested:")
         terminal.note(textwrap.indent(manifest.target.tested.strip(), "  "))
+
+
+def _explained(progress: Progress) -> Progress:
+    """Say beside the search for the placement, which takes longest, what its numbers are and how it is shortened."""
+
+    def told(stage: str, done: int, total: int) -> None:
+        progress(_SEARCH if stage == "place" else stage, done, total)
+
+    return told
 
 
 def _in_place(

@@ -102,8 +102,11 @@ class TestTargets:
     def test_every_kind_of_target_gets_a_bundle(
         self, small_calibration: Calibration, tmp_path: Path, name: str
     ) -> None:
-        made = compile(small_calibration, target=name, out=tmp_path / "small.edge", tune=False)
         target = load_target(name)
+        here = backend_for(target.backend).available()
+        if target.builds == "here" and not here.version:
+            pytest.skip(here.reason)
+        made = compile(small_calibration, target=name, out=tmp_path / "small.edge", tune=False)
         assert made.manifest.target == target
         assert quantized(made.engine_members()["model.onnx"])
         for vector in made.golden():

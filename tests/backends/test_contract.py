@@ -1,4 +1,7 @@
-"""What holds for every backend. A new one is tested by its name in BACKENDS and a target here."""
+"""What holds for every backend. A new one is tested by its name in BACKENDS and a target here.
+
+ONNX Runtime counts twice: on this machine, and on an emulated Arm core.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ import pytest
 from numpy.typing import NDArray
 
 from edgekit.backends import BACKENDS, Backend, Engine, backend_for
+from edgekit.backends.emulated import EmulatedBackend
+from edgekit.emulation import emulated_python
 from edgekit.errors import ArtifactError, ModelError, TargetError, UsageError
 from edgekit.targets import Target, load_target
 from tests.backends import models
@@ -27,6 +32,8 @@ TARGETS = {
 TOLERANCES = {"f32": 1e-5, "f16": 4e-3}
 """By the precision that the engine computes a floating-point model in."""
 
+EMULATED = "onnxruntime on aarch64"
+EMULATED_CASE = pytest.param(EMULATED, marks=[pytest.mark.arm, pytest.mark.slow])
 RUN_HERE = [name for name in BACKENDS if load_target(TARGETS[name]).builds == "here"]
 DEFERRED = [name for name in BACKENDS if load_target(TARGETS[name]).builds == "on-device"]
 
@@ -43,9 +50,37 @@ def quantized_for(backend: Backend) -> bytes:
     )
 
 
-def members_of(backend: Backend) -> dict[str, bytes]:
+@pytest.fixture(scope="class")
+def backend(name: str, request: pytest.FixtureRequest) -> Backend:
+    if name == EMULATED:
+        return EmulatedBackend(emulated_python("cortex-a76", request.getfixturevalue("arm_root")))
+    return backend_for(name)
+
+
+@pytest.fixture(scope="class")
+def installed(backend: Backend) -> None:
+    require_installed(backend)
+
+
+@pytest.fixture(scope="class")
+def engine(backend: Backend) -> Iterator[Engine]:
+    engine = backend.load({"model.onnx": models.conv_relu()}, target_of(backend).options, 1)
+    yield engine
+    engine.close()
+
+
+def require_installed(backend: Backend) -> None:
     if target_of(backend).builds == "here" and not backend.available().version:
         pytest.skip(backend.available().reason)
+
+
+def require_times_that_count(backend: Backend) -> None:
+    if backend.available().reason:
+        pytest.skip(backend.available().reason)
+
+
+def members_of(backend: Backend) -> dict[str, bytes]:
+    require_installed(backend)
     return dict(backend.build(quantized_for(backend), target_of(backend)).members)
 
 
@@ -58,7 +93,7 @@ def reference(model: bytes, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDA
     return dict(zip(evaluator.output_names, evaluator.run(None, dict(inputs)), strict=True))
 
 
-@pytest.mark.parametrize("backend", [backend_for(name) for name in BACKENDS], ids=list(BACKENDS))
+@pytest.mark.parametrize("name", BACKENDS, scope="class")
 class TestEveryBackend:
     def test_has_the_name_that_it_is_found_by(self, backend: Backend) -> None:
         assert BACKENDS[backend.name].endswith(type(backend).__name__)
@@ -84,9 +119,13 @@ class TestEveryBackend:
         "damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"no model"]
     )
     def test_build_refuses_damaged_models(self, backend: Backend, damage: Any) -> None:
+        require_installed(backend)
         with pytest.raises(ModelError):
             backend.build(damage(quantized_for(backend)), target_of(backend))
 
+
+@pytest.mark.parametrize("name", [*BACKENDS, EMULATED_CASE], scope="class")
+class TestLoading:
     @pytest.mark.parametrize("members", [{}, {"engine.plan": b"x"}, {"model.onnx": b"x", "engine.plan": b"x"}])
     def test_load_refuses_foreign_members(self, backend: Backend, members: dict[str, bytes]) -> None:
         with pytest.raises(ArtifactError):
@@ -120,21 +159,9 @@ class TestBackendThatBuildsOnTheDevice:
             backend.build(quantized_for(backend), silent)
 
 
-@pytest.mark.parametrize("name", RUN_HERE)
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("name", [*RUN_HERE, EMULATED_CASE], scope="class")
 class TestBackendThatRunsHere:
-    @pytest.fixture
-    def backend(self, name: str) -> Backend:
-        backend = backend_for(name)
-        if not backend.available().version:
-            pytest.skip(backend.available().reason)
-        return backend
-
-    @pytest.fixture
-    def engine(self, backend: Backend) -> Iterator[Engine]:
-        engine = backend.load({"model.onnx": models.conv_relu()}, target_of(backend).options, 1)
-        yield engine
-        engine.close()
-
     def test_names_shapes_and_types_are_the_models(self, engine: Engine) -> None:
         assert [str(spec) for spec in engine.inputs] == ["image float32 1 x 3 x 12 x 16"]
         assert {spec.name: spec.shape for spec in engine.outputs} == {
@@ -170,18 +197,21 @@ class TestBackendThatRunsHere:
         assert convolution.precision == "int8"
 
     def test_layers_of_a_float_model_are_in_the_targets_precision(self, backend: Backend, engine: Engine) -> None:
+        if isinstance(backend, EmulatedBackend):
+            pytest.skip("layers are read with the package onnx, which the emulated Python does not have")
         layers = engine.layers()
         assert {"conv", "relu"} <= {node for layer in layers for node in layer.nodes}
         assert {layer.precision for layer in layers} == {target_of(backend).options.get("precision", "f32")}
 
     def test_built_and_loaded_layers_are_the_same(self, backend: Backend) -> None:
+        if isinstance(backend, EmulatedBackend):
+            pytest.skip("it is built on another processor, which has other kernels")
         built = backend.build(quantized_for(backend), target_of(backend))
         engine = backend.load(built.members, target_of(backend).options, 1)
         assert engine.layers() == built.layers
 
     def test_every_layer_that_runs_is_timed(self, backend: Backend) -> None:
-        if target_of(backend).runs == "simulated":
-            pytest.skip("a simulator's times are not a device's")
+        require_times_that_count(backend)
         inputs = {"image": models.sample()}
         built = backend.build(quantized_for(backend), target_of(backend))
         timed = backend.time_layers(built.members, target_of(backend).options, 1, inputs, 3)
@@ -191,8 +221,7 @@ class TestBackendThatRunsHere:
         assert sum(one.microseconds for one in timed) > 0
 
     def test_timing_layers_refuses_wrong_inputs(self, backend: Backend) -> None:
-        if target_of(backend).runs == "simulated":
-            pytest.skip("a simulator's times are not a device's")
+        require_times_that_count(backend)
         with pytest.raises(UsageError, match="cannot run"):
             backend.time_layers(members_of(backend), target_of(backend).options, 1, {}, 1)
 
@@ -243,7 +272,8 @@ class TestBackendThatRunsHere:
         assert found in refusal.value.found
         assert "image float32 1 x 3 x 12 x 16" in refusal.value.fix
 
-    def test_cannot_run_once_closed(self, engine: Engine) -> None:
+    def test_cannot_run_once_closed(self, backend: Backend) -> None:
+        engine = backend.load({"model.onnx": models.conv_relu()}, target_of(backend).options, 1)
         engine.close()
         engine.close()
         with pytest.raises(UsageError, match="closed"):
@@ -266,8 +296,7 @@ class TestBackendThatRunsHere:
     @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core has no second thread to start")
     @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
     def test_threads_are_as_many_as_asked_for(self, backend: Backend, tmp_path: Path) -> None:
-        if target_of(backend).runs == "simulated":
-            pytest.skip("a simulator has threads of its own")
+        require_times_that_count(backend)
         (tmp_path / "model.onnx").write_bytes(models.conv_relu())
         code = (
             "import os, pathlib, sys\nimport numpy as np\nfrom edgekit.backends import backend_for\n"
@@ -291,6 +320,8 @@ class TestBackendThatRunsHere:
         assert counts[1] == counts[0] + 1
 
     def test_leaves_nothing_in_the_home_folder_and_says_nothing(self, backend: Backend, tmp_path: Path) -> None:
+        if isinstance(backend, EmulatedBackend):
+            pytest.skip("it runs in a home folder of its own")
         (tmp_path / "model.onnx").write_bytes(models.conv_relu())
         home = tmp_path / "home"
         home.mkdir()

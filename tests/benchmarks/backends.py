@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ from numpy.typing import NDArray
 import edgekit
 from edgekit.api.compile import quantized_model
 from edgekit.api.standing import RESULTS_ONLY, standing
-from edgekit.backends.emulated import run_emulated
+from edgekit.backends import Engine
+from edgekit.backends.emulated import EmulatedBackend
 from edgekit.bundle import Bundle, open_bundle
 from edgekit.calibration.artifact import Calibration
 from edgekit.emulation import DEFAULT_ROOT, emulated_python
@@ -130,13 +132,13 @@ def judge(case: Case, target: str, row: Row | None) -> Row:
         return row
     board = load_target(target)
     try:
-        calibration = _calibrated(case, board)
+        calibration = calibrated(case, board)
         bundle = edgekit.compile(calibration, target=target, out=_bundle(case, target), tune=False, overwrite=True)
     except EdgekitError as error:
         return Row(case.model, target, refused=f"{error.problem} {error.found}".strip())
     how = "emulated" if board.name.startswith("arm-") else board.runs
     files = _held_out(case, JUDGING[how])
-    run, origin, close = _run_of(bundle, calibration, case, files)
+    run, origin, close = _run_of(bundle, calibration)
     try:
         tally = tallies(case, _frames(case, "judge", files), [ReferenceRun(case.path.read_bytes(), THREADS), run])[1]
     finally:
@@ -171,7 +173,8 @@ def _bundle(case: Case, target: str) -> Path:
     return WORK / case.model / f"{target}.edge"
 
 
-def _calibrated(case: Case, board: Target) -> Calibration:
+def calibrated(case: Case, board: Target) -> Calibration:
+    """Return the calibration under the rules of a target, made where it is not there yet."""
     folder = _calibration(case, board)
     if not (folder / "report.json").exists():
         # The folder is written all the same, and the row shows what the gate would not let pass.
@@ -200,36 +203,24 @@ def _frames(case: Case, name: str, files: Sequence[Path]) -> Frames:
     return Frames.open(path)
 
 
-def _run_of(
-    bundle: Bundle, calibration: Calibration, case: Case, files: Sequence[Path]
-) -> tuple[Run, str, Callable[[], None]]:
+def _run_of(bundle: Bundle, calibration: Calibration) -> tuple[Run, str, Callable[[], None]]:
     """Return what is judged, where it runs, and what frees it."""
     board = bundle.manifest.target
     if board.runs == "on-device":
         model = bundle.engine_members().get("model.onnx") or quantized_model(calibration, board)[0]
         return ReferenceRun(model, THREADS), "Q/DQ model, ONNX Runtime", lambda: None
     if standing(board).runs == RESULTS_ONLY:
-        return _emulated_run(bundle, case, files), "emulated", lambda: None
+        backend = EmulatedBackend(emulated_python(board.name.removeprefix("arm-"), ROOT / DEFAULT_ROOT))
+        engine = backend.load(bundle.engine_members(), board.options, THREADS)
+        return partial(_run_engine, engine), "emulated", engine.close
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         session = edgekit.load(bundle, threads=THREADS)
     return session.infer, "measured" if board.runs == "here" else board.runs, session.close
 
 
-def _emulated_run(bundle: Bundle, case: Case, files: Sequence[Path]) -> Run:
-    """Return a run whose outputs for these frames, in their order, an emulated core has given beforehand."""
-    python = emulated_python(bundle.manifest.target.name.removeprefix("arm-"), ROOT / DEFAULT_ROOT)
-    prepare = case.preprocessor()
-    inputs = [prepare(frame.pixels) for frame in _frames(case, "emulate", files)]
-    _, outputs = run_emulated(python, bundle.engine_members(), bundle.manifest.engine.options, inputs)
-    given = iter(zip(inputs, outputs, strict=True))
-
-    def run(values: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
-        expected, found = next(given)
-        np.testing.assert_array_equal(values, expected)
-        return found
-
-    return run
+def _run_engine(engine: Engine, values: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
+    return engine.run({engine.inputs[0].name: values})
 
 
 def _speedup(bundle: Bundle) -> tuple[float, float, float] | None:

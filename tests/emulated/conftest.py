@@ -7,21 +7,9 @@ import pytest
 
 import edgekit
 from edgekit.calibration.artifact import Calibration
-from edgekit.emulation import DEFAULT_ROOT, EmulatedPython, emulated_python
-from edgekit.errors import TargetError
+from edgekit.emulation import EmulatedPython, emulated_python
 from edgekit.reference import model_path
 from edgekit.reference.road import render
-
-
-@pytest.fixture(scope="session")
-def arm_root(root: Path) -> Path:
-    """The root folder with an aarch64 Python."""
-    folder = root / DEFAULT_ROOT
-    try:
-        emulated_python("cortex-a72", folder)
-    except TargetError as missing:
-        pytest.skip(f"{missing.problem} `make test-arm` sets it up on Debian.")
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 
 import edgekit
 from edgekit.backends import backend_for
-from edgekit.backends.emulated import run_emulated
+from edgekit.backends.emulated import EmulatedBackend
 from edgekit.bundle import Bundle
 from edgekit.calibration.artifact import Calibration
 from edgekit.emulation import CORES, EmulatedPython, emulated_python
@@ -52,9 +52,11 @@ def test_edgekit_itself_verifies_a_bundle_there(python: EmulatedPython, bundle: 
 def test_outputs_are_those_of_x86(python: EmulatedPython, bundle: Bundle) -> None:
     golden = list(bundle.golden())
     options = bundle.manifest.engine.options
-    version, outputs = run_emulated(python, bundle.engine_members(), options, [one.input for one in golden])
-    assert f"onnxruntime {version}" == bundle.manifest.golden.engine
-    for one, actual in zip(golden, outputs, strict=True):
+    backend = EmulatedBackend(python)
+    assert f"onnxruntime {backend.available().version}" == bundle.manifest.golden.engine
+    engine = backend.load(bundle.engine_members(), options, 1)
+    for one in golden:
+        actual = engine.run({bundle.manifest.input.name: one.input})
         assert list(actual) == list(one.outputs)
         for name, expected in one.outputs.items():
             # 8-bit layers give the same integers. What is left in floating point adds up in another order.
@@ -63,13 +65,12 @@ def test_outputs_are_those_of_x86(python: EmulatedPython, bundle: Bundle) -> Non
 
 def test_a_model_in_8_bit_throughout_gives_the_same_bits(python: EmulatedPython) -> None:
     model = models.quantized_conv(np.uint8, zero_point=128, bias="int32")
-    inputs = [models.sample(seed) for seed in range(4)]
-    _, outputs = run_emulated(python, {"model.onnx": model}, {}, inputs)
-    engine = backend_for("onnxruntime").load({"model.onnx": model}, {}, 1)
-    for values, actual in zip(inputs, outputs, strict=True):
-        np.testing.assert_array_equal(actual["features"], engine.run({"image": values})["features"])
+    backends = EmulatedBackend(python), backend_for("onnxruntime")
+    there, here = (backend.load({"model.onnx": model}, {}, 1) for backend in backends)
+    for inputs in ({"image": models.sample(seed)} for seed in range(4)):
+        np.testing.assert_array_equal(there.run(inputs)["features"], here.run(inputs)["features"])
 
 
 def test_what_cannot_be_loaded_there_is_an_error_here(python: EmulatedPython) -> None:
     with pytest.raises(ArtifactError, match="does not accept"):
-        run_emulated(python, {"model.onnx": b"no model"}, {}, [np.zeros(1, np.float32)])
+        EmulatedBackend(python).load({"model.onnx": b"no model"}, {}, 1)
