@@ -58,7 +58,9 @@ class Scheme(Strict):
         description="what an Add of two branches needs: nothing, one quantized branch, or all inputs and the output"
     )
     share_scale: tuple[str, ...] = Field(default=(), description="operators whose inputs and output share one scale")
-    never: tuple[str, ...] = Field(default=(), description="operators never quantized, even between quantized ones")
+    unless_minor: tuple[str, ...] = Field(
+        default=(), description="of the operators, those left as they are where they do less than a tenth of the work"
+    )
     opset: Literal[17, 21] = Field(description="the ONNX opset of the Q/DQ model")
 
 

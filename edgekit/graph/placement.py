@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import onnx
 
+from edgekit.graph.cost import node_costs
 from edgekit.graph.view import GraphView, Reader, integer_attribute, text_attribute
 from edgekit.targets import Scheme
 
@@ -19,6 +20,9 @@ HEAD_RESULT = "its result is a head's, which 8 bit would have to round as well"
 
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 WEIGHTED = CONVOLUTIONS | {"Gemm", "MatMul"}
+MINOR = 0.1
+"""Operators that do less than this share of the work are minor."""
+
 WIDE = "int16"
 """The higher precision that is integer arithmetic too: activations of 16 bit, weights of 8 (A16W8)."""
 
@@ -149,10 +153,11 @@ def place(model: onnx.ModelProto, scheme: Scheme, keep: Collection[str] = ()) ->
 def _node_precisions(view: GraphView, scheme: Scheme, keep: Collection[str]) -> dict[str, NodePrecision]:
     """Choose the precision of every weighted node, walking from the outputs back to the input."""
     chosen: dict[str, NodePrecision] = {}
+    minor = _minor_operators(view.model, scheme)
     leads_to_candidate: set[str] = set()
     for node in reversed(view.model.graph.node):
         downstream = any(reader.node in leads_to_candidate for name in node.output for reader in view.readers(name))
-        reason = _reason_to_keep(view, node, scheme, keep) if node.op_type in WEIGHTED else ""
+        reason = _reason_to_keep(view, node, scheme, keep, minor) if node.op_type in WEIGHTED else ""
         is_candidate = node.op_type in WEIGHTED and not reason
         if is_candidate and scheme.outputs and not downstream:
             reason = HEAD_RESULT
@@ -179,11 +184,24 @@ def _multiplies_activations(view: GraphView, node: onnx.NodeProto) -> bool:
     return not view.is_constant(node.input[1]) or view.is_constant(node.input[0])
 
 
-def _reason_to_keep(view: GraphView, node: onnx.NodeProto, scheme: Scheme, keep: Collection[str]) -> str:
+def _minor_operators(model: onnx.ModelProto, scheme: Scheme) -> frozenset[str]:
+    """Return the operators of `scheme.unless_minor` where there is little to gain in what they do."""
+    if not scheme.unless_minor:
+        return frozenset()
+    costs = node_costs(model)
+    work = sum(cost.macs for cost in costs if cost.operator in scheme.unless_minor)
+    return frozenset(scheme.unless_minor if work < MINOR * sum(cost.macs for cost in costs) else ())
+
+
+def _reason_to_keep(
+    view: GraphView, node: onnx.NodeProto, scheme: Scheme, keep: Collection[str], minor: Collection[str]
+) -> str:
     if node.name in keep:
         return "named to stay in higher precision"
     if node.op_type not in scheme.operators:
         return f"the target's rules leave {node.op_type} as it is"
+    if node.op_type in minor:
+        return f"{node.op_type} does little of the work here"
     if _multiplies_activations(view, node):
         return "it multiplies two activations, not weights"
     return ""

@@ -79,6 +79,18 @@ def test_matrix_products_are_kept_in_half_precision() -> None:
     assert [one.weight.node for one in placement.wide] == ["stem_node"]
 
 
+@pytest.mark.parametrize("features, precision", [(2, "fp16"), (512, "int8")])
+def test_products_that_do_little_of_the_work_are_left_in_half_precision(features: int, precision: str) -> None:
+    net = NetBuilder()
+    flat = net.node("Flatten", [net.node("Relu", [net.conv("image", (3, 2), "stem")], "stem_relu")], "flat")
+    first = net.node("Relu", [net.node("Gemm", [flat, net.weight("first_w", 512, features)], "first")], "first_relu")
+    model = net.model(net.node("MatMul", [first, net.weight("head_w", features, 4)], "head"))
+    rules = RULES.model_copy(update={"operators": ("Conv", "Gemm", "MatMul"), "unless_minor": ("Gemm", "MatMul")})
+    found = place(at_opset(clean(model, 17).model, 21), rules).nodes
+    assert found["first_node"].precision == precision
+    assert (found["first_node"].why == "kept: Gemm does little of the work here") == (precision == "fp16")
+
+
 def test_other_higher_precisions_know_no_wide_nodes() -> None:
     model = at_opset(clean(residual_net(), 17).model, 21)
     assert place(model, RULES.model_copy(update={"higher_precision": "fp16"}), ALL).wide == ()
