@@ -34,6 +34,7 @@ class Beginning:
         noise: Its noise floor.
         no_energy: Why no energy is counted; empty where it is.
         meter: What counts it.
+        device_bytes: What each model's engine took of its device's memory; none where it has none of its own.
     """
 
     subject: Subject
@@ -42,6 +43,7 @@ class Beginning:
     noise: Noise
     no_energy: str
     meter: str
+    device_bytes: Mapping[Model, int | None]
 
 
 def concluded(bundle: Bundle, beginning: Beginning, measured: Measured, disturbance: Disturbance) -> Profile:
@@ -58,7 +60,7 @@ def concluded(bundle: Bundle, beginning: Beginning, measured: Measured, disturba
         subject=beginning.subject,
         method=measured.method,
         conditions=conditions,
-        rows=tuple(_row(model, measured, models[model], beginning.meter, agreements[model]) for model in MODELS),
+        rows=tuple(_row(model, measured, models[model], beginning, agreements[model]) for model in MODELS),
         speedup={part: speedup(fp[part].parts[part], int8[part].parts[part]) for part in ("engine", "end_to_end")},
         findings=tuple(
             finding for model in MODELS for finding in find(model, measured.samples[model], measured.method.pace)
@@ -68,7 +70,9 @@ def concluded(bundle: Bundle, beginning: Beginning, measured: Measured, disturba
     )
 
 
-def _row(model: Model, measured: Measured, onnx: bytes, meter: str, agreement: Mapping[str, float] | None) -> Row:
+def _row(
+    model: Model, measured: Measured, onnx: bytes, beginning: Beginning, agreement: Mapping[str, float] | None
+) -> Row:
     works = measured.samples[model]
     deadline = measured.method.deadline_ms
     return Row(
@@ -78,9 +82,10 @@ def _row(model: Model, measured: Measured, onnx: bytes, meter: str, agreement: M
         seconds=measured.seconds[model],
         misses=misses(works["frame"], deadline) if deadline is not None else None,
         memory=None,
+        device_bytes=beginning.device_bytes[model],
         weight_bytes=weight_bytes(onnx),
         arena=arena(onnx),
-        energy=_energy(measured.joules[model], meter) if measured.joules else None,
+        energy=_energy(measured.joules[model], beginning.meter) if measured.joules else None,
         agreement=agreement,
     )
 

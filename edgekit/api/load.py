@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.backends import backend_for
+from edgekit.backends.base import BuildsInPlace
 from edgekit.bundle import REFERENCE, Bundle, open_bundle
 from edgekit.errors import HostMismatchWarning, UsageError
 from edgekit.features.folder import unpack_features
@@ -75,8 +76,10 @@ def load(
 
 def members_for(bundle: Bundle, reference: bool, foreign: bool) -> dict[str, bytes]:
     """Return what the engine loads; one that the bundle was not compiled for takes the ONNX model."""
-    # A backend that builds on the device says so from its own members, whichever model is asked for.
-    if reference and (foreign or "build.json" not in bundle.manifest.engine.members):
+    record = bundle.manifest.engine
+    # A backend that has still to build its engine says so from its own members, whichever model is asked for.
+    unbuilt = record.built == "on-device" and isinstance(backend_for(record.backend), BuildsInPlace)
+    if reference and (foreign or not unbuilt):
         return {"model.onnx": bundle.read(REFERENCE)}
     members = bundle.engine_members()
     return {"model.onnx": members["model.onnx"]} if foreign else members

@@ -103,8 +103,15 @@ def profile(
             stack.callback(meter.close)
         here = machine.describe({name: backend_for(name).available().version})
         subject = _subject(opened, name, options, threads, here.arch)
+        on_device: dict[Model, Any] = {"fp": fp[0].on_device, "int8": int8[0].on_device}
         beginning = Beginning(
-            subject, here, machine.state(), machine.noise_floor(), no_energy, meter.source if meter else ""
+            subject,
+            here,
+            machine.state(),
+            machine.noise_floor(),
+            no_energy,
+            meter.source if meter else "",
+            {model: engine.device_bytes if engine else None for model, engine in on_device.items()},
         )
         watch = machine.Watch()
 

@@ -15,7 +15,7 @@ from edgekit.profiling.latency import PERCENTILES, median, rank, samples_needed
 from edgekit.profiling.samples import read_samples
 
 SCHEMA_VERSION = 1
-PARTS = ("end_to_end", "engine", "preprocess", "postprocess", "wait")
+PARTS = ("end_to_end", "engine", "device", "preprocess", "postprocess", "wait")
 LAYER_FLOOR = 0.1
 """A layer's time is one figure without samples, from a profiler that disturbs it: a smaller change says nothing."""
 MEMORY_FLOOR = 0.02

@@ -3,7 +3,8 @@
     conditions  =  condition { "," condition }
     condition   =  [ model "." ] [ part "." ] figure  operator  value
     model       =  "fp" | "int8"                           int8 if not given
-    part        =  "end_to_end" | "engine" | "preprocess" | "postprocess" | "wait"      end_to_end if not given
+    part        =  "end_to_end" | "engine" | "device"      end_to_end if not given
+                |  "preprocess" | "postprocess" | "wait"
     figure      =  "p50" | "p90" | "p99" | "p99.9"         of a part
                 |  "rss" | "weights" | "misses"            of a model
                 |  "lateral" | "f1" | "sqnr" | "iou_" mask  of a model

@@ -12,7 +12,9 @@ from edgekit.errors import ArtifactError
 from edgekit.schema import Strict, parse
 
 Interval = tuple[float, float] | None
-Part = Literal["wait", "engine", "preprocess", "postprocess", "end_to_end"]
+Part = Literal["wait", "engine", "device", "preprocess", "postprocess", "end_to_end"]
+"""Parts of the work; device is the engine by the clock of the GPU that it runs on."""
+
 Model = Literal["fp", "int8"]
 
 
@@ -166,10 +168,9 @@ class Row(Strict):
 
     model: Model
     latency: dict[Part, Latency]
-    device_time: None = Field(description="of a GPU's own clock")
     deadline: Deadline | None
     memory: Memory | None
-    gpu_memory: None
+    gpu_memory: int | None = Field(description="bytes that the engine took of a GPU's memory when it was loaded")
     weight_bytes: int
     arena: Arena | None
     on_chip: OnChip | None

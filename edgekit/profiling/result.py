@@ -109,7 +109,8 @@ class Row:
 
     Attributes:
         model: `fp` is the floating-point reference, `int8` the bundle's model.
-        latency: By part of the work: engine, preprocess, postprocess, end_to_end, and wait under a camera.
+        latency: By part of the work: engine, preprocess, postprocess, end_to_end, wait under a camera, and device: the
+            engine by the clock of the GPU that it runs on.
         samples: Everything that was timed, by workload: `engine` where that ran on its own, and `frame`.
         seconds: Sampling time of each workload.
         misses: Of whole frames; none without a deadline.
@@ -119,6 +120,7 @@ class Row:
         energy: Of a frame; none where nothing counts it.
         layers: What each layer takes under the engine's own profiler; none where the engine does not tell.
         agreement: Task figures against floating point over the golden frames, from when the bundle was compiled.
+        device_bytes: What the engine took of a GPU's memory; none where it runs on none.
     """
 
     model: Model
@@ -132,6 +134,7 @@ class Row:
     energy: Energy | None = None
     layers: tuple[TimedLayer, ...] = ()
     agreement: Mapping[str, float] | None = None
+    device_bytes: int | None = None
 
     @property
     def growth(self) -> Growth | None:

@@ -18,6 +18,8 @@ from edgekit.runtime.session import Session
 
 ENGINE = ("engine",)
 FRAME = ("preprocess", "engine", "postprocess", "end_to_end")
+DEVICE = "device"
+"""The engine by the clock of the device that it runs on, where it has one; the last part."""
 
 ONE_OPERATOR_MODEL = (
     b'\x08\x08:;\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x01tZ\x13\n\x01x\x12\x0e\n\x0c\x08\x01\x12\x08\n\x02\x08\x01\n'
@@ -31,7 +33,7 @@ def engine_work(
 ) -> Workload:
     """Return the engine alone, on the golden inputs in turn; one session a stream."""
     run, *others = [_engine_run(session, vectors, clock) for session in sessions]
-    return Workload(f"{name} engine", ENGINE, run, tuple(others))
+    return Workload(f"{name} engine", _parts(ENGINE, sessions), run, tuple(others))
 
 
 def _engine_run(session: Session, vectors: Sequence[GoldenVector], clock: Clock) -> Run:
@@ -43,7 +45,7 @@ def _engine_run(session: Session, vectors: Sequence[GoldenVector], clock: Clock)
         session.infer(values)
         return (clock() - start,)
 
-    return run
+    return _with_device(session, run)
 
 
 def frame_work(
@@ -55,7 +57,17 @@ def frame_work(
     on what the frame shows. Decoding does depend on it. One session a stream.
     """
     run, *others = [_frame_run(session, vectors, clock) for session in sessions]
-    return Workload(f"{name} frame", FRAME, run, tuple(others))
+    return Workload(f"{name} frame", _parts(FRAME, sessions), run, tuple(others))
+
+
+def _parts(parts: tuple[str, ...], sessions: Sequence[Session]) -> tuple[str, ...]:
+    return (*parts, DEVICE) if all(session.on_device for session in sessions) else parts
+
+
+def _with_device(session: Session, run: Run) -> Run:
+    """Return a run that yields the time by the device's clock too, where there is one."""
+    device = session.on_device
+    return run if device is None else lambda: (*run(), device.device_ns)
 
 
 def _frame_run(session: Session, vectors: Sequence[GoldenVector], clock: Clock) -> Run:
@@ -73,7 +85,7 @@ def _frame_run(session: Session, vectors: Sequence[GoldenVector], clock: Clock) 
         end = clock()
         return prepared - start, inferred - prepared, end - inferred, end - start
 
-    return run
+    return _with_device(session, run)
 
 
 def start_engine(backend: str, options: Mapping[str, Any], threads: int) -> None:

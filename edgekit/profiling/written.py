@@ -90,11 +90,9 @@ def _row(row: Row, profile: Profile) -> Json:
     return {
         "model": row.model,
         "latency": {part: _latency(latency) for part, latency in row.latency.items()},
-        # No engine for a GPU runs here yet whose own clock could be asked.
-        "device_time": None,
         "deadline": _misses(row.misses),
         "memory": _memory(row.memory, row.growth),
-        "gpu_memory": None,
+        "gpu_memory": row.device_bytes,
         "weight_bytes": row.weight_bytes,
         "arena": asdict(row.arena) | {"origin": "estimated"} if row.arena else None,
         "on_chip": _on_chip(row, profile.subject.on_chip_bytes),

@@ -20,6 +20,7 @@ _PARTS = {
     "preprocess": "preprocessing",
     "postprocess": "post-processing",
     "wait": "wait",
+    "device": "engine, by the device's clock",
 }
 
 

@@ -93,6 +93,9 @@ def memory_notes(profile: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if any(row["memory"] for row in profile["rows"]):
         yield "model ", "is peak - baseline: Python, EdgeKit, OpenCV and the engine, before this model is loaded"
     yield "weights ", "are counted in the model's file; activations are estimated from its graph"
+    if any(row["gpu_memory"] is not None for row in profile["rows"]):
+        told = ", ".join(f"{row['model']} {_megabytes(row['gpu_memory'])} MB" for row in profile["rows"])
+        yield "GPU ", f"memory that was taken when the engine was loaded: {told}"
     on_chip = profile["target"]["on_chip_bytes"]
     if on_chip:
         fits = ", ".join(

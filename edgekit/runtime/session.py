@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,21 @@ class Runnable(Protocol):
 
     def close(self) -> None:
         """Free the engine."""
+        ...
+
+
+@runtime_checkable
+class OnDevice(Protocol):
+    """What an engine tells that runs on a device with a clock and memory of its own, such as a GPU."""
+
+    @property
+    def device_ns(self) -> int:
+        """What the last run took by the device's clock, in ns."""
+        ...
+
+    @property
+    def device_bytes(self) -> int:
+        """Bytes of the device's memory that the engine took when it was loaded."""
         ...
 
 
@@ -75,6 +90,11 @@ class Session:
             UsageError: The input has another shape or type, or the session is closed.
         """
         return self._engine.run({self._input_name: values})
+
+    @property
+    def on_device(self) -> OnDevice | None:
+        """The engine, where it runs on a device with a clock of its own."""
+        return self._engine if isinstance(self._engine, OnDevice) else None
 
     def decode(self, outputs: Mapping[str, NDArray[Any]], frame_size: tuple[int, int]) -> Scene:
         """Decode the model's outputs for a frame of that height and width."""

@@ -220,6 +220,7 @@ def own_cost() -> dict[str, float]:
 
     class Nothing(Session):
         infer = staticmethod(nothing)  # type: ignore[assignment]
+        on_device = None
 
     work = engine_work("nothing", [Nothing.__new__(Nothing)], [GoldenVector("", (1, 1), np.zeros(1), {})])
     run_block(work.run, NOTHING_CALLS, Pace())

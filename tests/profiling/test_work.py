@@ -11,6 +11,7 @@ from edgekit.bundle import GoldenVector
 from edgekit.process import is_measurable
 from edgekit.profiling.memory import Call, in_fresh_process
 from edgekit.profiling.work import (
+    DEVICE,
     ENGINE,
     FRAME,
     ONE_OPERATOR_MODEL,
@@ -95,3 +96,23 @@ def test_a_started_engine_takes_no_more_when_a_model_without_weights_is_loaded(e
     memory = in_fresh_process(start, prepare=start, runs=0)
     assert memory.baseline - memory.interpreter > 20 << 20
     assert memory.loaded - memory.baseline < 4 << 20
+
+
+def test_an_engine_with_a_clock_of_its_own_is_timed_by_that_too() -> None:
+    class OnGpu:
+        device_ns, device_bytes = 0, 4096
+
+        def run(self, inputs: Any) -> dict[str, NDArray[Any]]:
+            self.device_ns += 1_000
+            return {"out": inputs["image"]}
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    recipe = load_recipe("generic")
+    preprocessor = Preprocessor(recipe.preprocessing, (1, 3, 4, 6))
+    session = Session(OnGpu(), "image", preprocessor, heads_of(recipe, ["out"]), task_for(recipe))
+    engine, frame = (work("gpu", [session], vectors()) for work in (engine_work, frame_work))
+    assert (engine.parts, frame.parts) == ((*ENGINE, DEVICE), (*FRAME, DEVICE))
+    assert [work.run()[-1] for work in (engine, frame, engine)] == [1_000, 2_000, 3_000]
+    assert engine_work("cpu", [session_on("onnxruntime")], vectors()).parts == ENGINE

@@ -108,6 +108,7 @@ class Order:
         workspace_mb: The most scratch memory that a kernel may take, in MiB; 0: no limit.
         dla_core: The DLA to build for; none: the GPU.
         float_nodes: Nodes that stay in half precision, where a cache and not the model says what is quantized.
+        int8: Whether what is quantized runs in 8 bit, where flags say so.
     """
 
     half: bool
@@ -115,6 +116,7 @@ class Order:
     workspace_mb: int = 0
     dla_core: int | None = None
     float_nodes: tuple[str, ...] = ()
+    int8: bool = True
 
 
 class Builder:
@@ -203,7 +205,8 @@ class Builder:
             config.set_compute_capability(getattr(trt.ComputeCapability, name), 0)
         if not self.api.strongly_typed:
             # With Q/DQ, 10 needs INT8 as well: NVIDIA/TensorRT issue 4021.
-            config.set_flag(trt.BuilderFlag.INT8)
+            if order.int8:
+                config.set_flag(trt.BuilderFlag.INT8)
             if order.half:
                 config.set_flag(trt.BuilderFlag.FP16)
         if self.api.times_kernels:

@@ -14,14 +14,17 @@ from edgekit.backends.tensorrt import fingerprint, record, rules
 from edgekit.backends.tensorrt.adapter import EXTRAS, Api, api_of, installed_version, require
 from edgekit.backends.tensorrt.build import make_engine
 from edgekit.backends.tensorrt.cache import scales_of, write_cache
-from edgekit.backends.tensorrt.cuda import has_driver
-from edgekit.backends.tensorrt.layers import layers_of
+from edgekit.backends.tensorrt.cuda import Device, has_driver
+from edgekit.backends.tensorrt.floating import floating_engine
+from edgekit.backends.tensorrt.layers import layers_of, timed_layers
 from edgekit.errors import ModelError, TargetError
 from edgekit.progress import Progress, silent
 from edgekit.targets import Target
 
 if TYPE_CHECKING:
     import onnx
+
+    from edgekit.backends.tensorrt.runner import TensorRtEngine
 
 _ARCHITECTURES = {"AMD64": "x86_64", "arm64": "aarch64"}
 
@@ -116,12 +119,37 @@ class TensorRtBackend:
     def load(self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -> Engine:
         """Load the engine, where it was built for this GPU and these versions.
 
+        A floating-point model alone is built for this GPU, in half precision, and kept for the next time.
+
         Raises:
             TargetError: It is not built yet, was built for something else than this machine, or there is no GPU here.
             ArtifactError: The members are damaged or foreign.
         """
+        return self._loaded(members, options)
+
+    def time_layers(
+        self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int, inputs: Tensors, runs: int
+    ) -> tuple[TimedLayer, ...]:
+        """Load the engine and return the median time of every layer by TensorRT's profiler.
+
+        Raises:
+            TargetError: As for `load`.
+            ArtifactError: As for `load`.
+        """
+        engine = self._loaded(members, options)
+        try:
+            return timed_layers(engine.layers(), engine.profiles(inputs, runs))
+        finally:
+            engine.close()
+
+    def _loaded(self, members: Mapping[str, bytes], options: Mapping[str, Any]) -> TensorRtEngine:
         from edgekit.backends.tensorrt.runner import TensorRtEngine
 
+        if set(members) == {record.MODEL}:
+            library = str(record.settings_of(options, half=True).library)
+            # Building takes minutes: whether there is a GPU is asked first.
+            Device()
+            return TensorRtEngine(library, *floating_engine(members[record.MODEL], options))
         told = record.read_record(members)
         if record.ENGINE not in members:
             raise _not_built(told)
@@ -134,18 +162,6 @@ class TensorRtBackend:
                 fix="Build it anew on this machine: edgekit compile BUNDLE.edge --overwrite",
             )
         return TensorRtEngine(library, members[record.ENGINE], layers_of(json.loads(members[record.LAYERS])))
-
-    def time_layers(
-        self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int, inputs: Tensors, runs: int
-    ) -> tuple[TimedLayer, ...]:
-        """Return nothing: TensorRT's profiler was never asked, for want of a GPU.
-
-        Raises:
-            TargetError: As for `load`.
-            ArtifactError: As for `load`.
-        """
-        self.load(members, options, threads).close()
-        return ()
 
 
 _SOURCES = (record.MODEL, record.PLAIN_MODEL, record.CACHE)

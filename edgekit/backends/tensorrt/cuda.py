@@ -88,10 +88,34 @@ class Device:
         """Wait for all that was put on the stream."""
         self._call("cuStreamSynchronize", self._stream)
 
-    def close(self, addresses: Sequence[int]) -> None:
-        """Give back memory, stream and context."""
+    def event(self) -> int:
+        """Return a new event's handle."""
+        event = ctypes.c_void_p()
+        self._call("cuEventCreate", ctypes.byref(event), 0)
+        return int(event.value or 0)
+
+    def mark(self, event: int) -> None:
+        """Let the GPU note the time in an event when it has done what is on the stream by now."""
+        self._call("cuEventRecord", ctypes.c_void_p(event), self._stream)
+
+    def between(self, start: int, end: int) -> int:
+        """Return the time between two events that have happened, in ns; CUDA tells it to about 500 ns."""
+        milliseconds = ctypes.c_float()
+        self._call("cuEventElapsedTime", ctypes.byref(milliseconds), ctypes.c_void_p(start), ctypes.c_void_p(end))
+        return round(milliseconds.value * 1e6)
+
+    def free_bytes(self) -> int:
+        """Return how much of the GPU's memory is free; on a Jetson, of the memory that it shares with the CPU."""
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        self._call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
+        return int(free.value)
+
+    def close(self, addresses: Sequence[int], events: Sequence[int]) -> None:
+        """Give back memory, events, stream and context."""
         for address in addresses:
             self._call("cuMemFree_v2", ctypes.c_uint64(address))
+        for event in events:
+            self._call("cuEventDestroy_v2", ctypes.c_void_p(event))
         self._call("cuStreamDestroy_v2", self._stream)
         self._call("cuDevicePrimaryCtxRelease_v2", self._device)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import median
 from typing import Any
 
-from edgekit.backends.base import Layer
+from edgekit.backends.base import Layer, TimedLayer
 
 Record = dict[str, Any]
 """One layer as the inspector's JSON has it: Name, LayerType, Inputs, Constants or Weights, Outputs, Metadata ..."""
@@ -80,6 +81,21 @@ def layers_of(records: Iterable[Record]) -> tuple[Layer, ...]:
             ),
         )
         for record in working
+    )
+
+
+def timed_layers(layers: Sequence[Layer], runs: Sequence[Mapping[str, float]]) -> tuple[TimedLayer, ...]:
+    """Return the median time of every layer that the profiler told of, in the order that they run.
+
+    Args:
+        layers: What the inspector told of them; the profiler calls them by the same names.
+        runs: Name to ms, for each run.
+    """
+    known = {layer.name: layer for layer in layers}
+    names = dict.fromkeys(name for run in runs for name in run)
+    return tuple(
+        TimedLayer(known.get(name, Layer(name, "", "", "GPU")), 1e3 * median(run.get(name, 0.0) for run in runs))
+        for name in names
     )
 
 

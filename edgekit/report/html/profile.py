@@ -139,6 +139,8 @@ def _headline(profile: Json) -> Iterator[tuple[str, str, str]]:
         )
     if row["memory"]:
         yield f"{name} peak memory", f"{row['memory']['peak'] / 1e6:.0f} MB", "resident, a fresh process"
+    if row.get("gpu_memory") is not None:
+        yield f"{name} GPU memory", f"{row['gpu_memory'] / 1e6:.0f} MB", "taken when the engine was loaded"
     energy = row.get("energy")
     if energy:
         yield f"{name} energy", number(energy["joules_per_frame"], "J"), f"a frame; {energy['source']}"

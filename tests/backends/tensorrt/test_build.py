@@ -18,9 +18,11 @@ from edgekit.backends.tensorrt.adapter import Order, installed_version
 from edgekit.backends.tensorrt.backend import TensorRtBackend
 from edgekit.backends.tensorrt.build import make_engine
 from edgekit.backends.tensorrt.cuda import has_driver
+from edgekit.backends.tensorrt.floating import floating_engine
 from edgekit.errors import ArtifactError, ModelError, TargetError
 from edgekit.graph.clean import clean
 from edgekit.isolation import call_isolated
+from edgekit.runtime.session import OnDevice
 from edgekit.targets import Target, load_target
 from tests.backends import models
 from tests.graph.models import residual_net
@@ -113,7 +115,23 @@ class TestRtx:
         engine = TensorRtBackend().load(built.members, target.options, 1)
         for name, values in engine.run(inputs).items():
             assert np.abs(values - expected[name]).max() <= 0.05 * np.ptp(expected[name])
+        assert isinstance(engine, OnDevice)
+        assert engine.device_ns > 0 and engine.device_bytes > 0
         engine.close()
+        timed = TensorRtBackend().time_layers(built.members, target.options, 1, inputs, 5)
+        assert {each.layer.name for each in timed} & {layer.name for layer in built.layers}
+        assert all(each.microseconds >= 0 for each in timed)
+
+    def test_a_floating_point_model_is_built_in_half_precision_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        model = residual_net()
+        engine, layers = floating_engine(model.SerializeToString(), SM86.options)
+        precisions = {layer.precision for layer in layers for name in layer.nodes if name in convolutions(model)}
+        assert precisions == {"f16"}
+        monkeypatch.setattr("edgekit.backends.tensorrt.floating.make_engine", None)
+        assert floating_engine(model.SerializeToString(), SM86.options) == (engine, layers)
 
     def test_an_engine_of_another_version_is_refused_with_the_reason(self, built: Build) -> None:
         members = dict(built.members)
