@@ -176,19 +176,6 @@ def fill_bundle(draft: Path, manifest: Manifest, members: Mapping[str, bytes]) -
     return manifest
 
 
-def slimmed(manifest: Manifest, members: Mapping[str, bytes]) -> tuple[Manifest, dict[str, bytes]]:
-    """Return a bundle's content without what the device does not need to run it."""
-    # OpenVINO compiles the model where its own form of it is not there.
-    spared = {"compiled.blob", "compiled.json"} if "model.onnx" in manifest.engine.members else set()
-    kept = tuple(name for name in manifest.engine.members if name not in spared)
-    names = {ENGINE_FOLDER + name for name in kept}
-    runs = {name: data for name, data in members.items() if name in names or name.startswith(FEATURES_FOLDER)}
-    golden = manifest.golden.model_copy(update={"vectors": ()})
-    engine = manifest.engine.model_copy(update={"layers": (), "members": kept})
-    placement = manifest.placement.model_copy(update={"rows": ()})
-    return manifest.model_copy(update={"slim": True, "golden": golden, "engine": engine, "placement": placement}), runs
-
-
 def array_bytes(values: NDArray[Any]) -> bytes:
     """Return an array as the bytes of an .npy file."""
     buffer = io.BytesIO()

@@ -14,6 +14,7 @@ from edgekit.api.built import facts_of
 from edgekit.api.evidence import Evidence, Outputs, gather_evidence
 from edgekit.api.offload import allowing_fallback, compute_nodes, require_offloaded
 from edgekit.api.placing import Placed, Tuning, placements, require_measurable_there
+from edgekit.api.slim import slimmed
 from edgekit.backends import Backend, Build, backend_for
 from edgekit.backends.precision import precision_shares, require_precision
 from edgekit.bundle import (
@@ -25,7 +26,6 @@ from edgekit.bundle import (
     array_bytes,
     arrays_bytes,
     fill_bundle,
-    slimmed,
 )
 from edgekit.calibration import artifact
 from edgekit.calibration.artifact import Calibration, GoldenInput
@@ -133,7 +133,7 @@ def compile(
         progress("compile", 1, 3)
         manifest, members = _content(opened, board, backend, placed, built, evidence)
         if slim:
-            manifest, members = slimmed(manifest, members)
+            manifest, members = slimmed(manifest, members, opened.golden(), evidence.outputs)
         progress("compile", 2, 3)
         filled = fill_bundle(draft, manifest, members)
         progress("compile", 3, 3)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from edgekit.graph.compact import compact
+from edgekit.graph.reference import ReferenceRun
+from tests.rankers import CANDIDATES, network
+
+
+def verbose() -> onnx.ModelProto:
+    """A network with long names, recorded shapes, and two equal weights."""
+    model = onnx.shape_inference.infer_shapes(network())
+    for index, node in enumerate(model.graph.node):
+        node.name = f"/network/blocks.{index}/a/very/long/name"
+        node.doc_string = "where it comes from"
+    model.producer_name = "an exporter"
+    model.metadata_props.add(key="a", value="b")
+    twin = onnx.TensorProto.FromString(
+        next(one for one in model.graph.initializer if one.name == "b0").SerializeToString()
+    )
+    twin.name = "twin"
+    model.graph.initializer.append(twin)
+    model.graph.node[2].input[2] = "twin"
+    return model
+
+
+def test_it_computes_the_same() -> None:
+    rows = np.random.default_rng(0).normal(size=(CANDIDATES, 20)).astype(np.float32)
+    model = verbose()
+    one, two = ReferenceRun(model)(rows), ReferenceRun(compact(model))(rows)
+    np.testing.assert_array_equal(one["score"], two["score"])
+
+
+def test_only_inputs_and_outputs_keep_their_names() -> None:
+    model = compact(verbose())
+    onnx.checker.check_model(model, full_check=True)
+    assert (model.graph.input[0].name, model.graph.output[0].name) == ("features", "score")
+    assert not model.graph.value_info
+    assert not model.metadata_props
+    assert {node.name for node in model.graph.node} == {""}
+    assert max(len(name) for node in model.graph.node for name in node.input if name != "features") == 1
+
+
+def test_what_is_there_twice_is_stored_once() -> None:
+    before, after = verbose(), compact(verbose())
+    assert len(after.graph.initializer) == len(before.graph.initializer) - 1
+    assert after.graph.node[2].input[2] == after.graph.node[0].input[2]
+    assert after.ByteSize() < before.ByteSize() - 400
+
+
+def test_the_model_that_is_given_stays_as_it_is() -> None:
+    model = verbose()
+    before = model.SerializeToString(deterministic=True)
+    compact(model)
+    assert model.SerializeToString(deterministic=True) == before
+
+
+def test_a_weight_that_is_an_output_keeps_its_name() -> None:
+    weight = numpy_helper.from_array(np.ones(2, np.float32), "constant")
+    twin = numpy_helper.from_array(np.ones(2, np.float32), "other")
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "other"], ["y"])],
+        "g",
+        [info("x", 1, [2])],
+        [info("y", 1, [2]), info("constant", 1, [2])],
+        [twin, weight],
+    )
+    model = compact(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9))
+    onnx.checker.check_model(model, full_check=True)
+    assert [value.name for value in model.graph.output] == ["y", "constant"]
+    assert "constant" in {one.name for one in model.graph.initializer}
+
+
+@pytest.mark.parametrize("nodes", [3000])
+def test_names_stay_apart_however_many_there_are(nodes: int) -> None:
+    names = [f"value {index}" for index in range(nodes)]
+    made = [helper.make_node("Relu", [one], [two]) for one, two in zip(["a", *names], [*names, "b"], strict=True)]
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(made, "g", [info("a", 1, [1])], [info("b", 1, [1])])
+    model = compact(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9))
+    outputs = [node.output[0] for node in model.graph.node]
+    assert len(set(outputs)) == nodes + 1
+    assert "a" not in outputs
