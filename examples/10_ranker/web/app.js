@@ -73,14 +73,18 @@ function showUser(ranker, users) {
 
 function showHead(ranker) {
   const columns = ranker.fields.filter((field) => field.side === "item");
-  const titles = ["", ...columns.map((field) => field.name), "score", "without it, the score would fall by"];
-  for (const title of titles) {
+  const titles = [["", "number"], ...columns.map((field) => [field.name, align(field)]), ["score", "number"]];
+  for (const [title, kind] of [...titles, ["without it, the score would fall by", ""]]) {
     const cell = document.createElement("th");
     cell.textContent = title;
-    if (title === "score" || title === "") cell.className = "number";
+    cell.className = kind;
     find("head").append(cell);
   }
   return columns;
+}
+
+function align(field) {
+  return field.kind === "numerical" ? "number" : "";
 }
 
 function showList(best, items, columns) {
@@ -88,7 +92,7 @@ function showList(best, items, columns) {
     ...best.map(({ place, score, drops }, index) => {
       const row = document.createElement("tr");
       row.append(cell(index + 1, "number"));
-      for (const field of columns) row.append(cell(written(field, items[place][field.name])));
+      for (const field of columns) row.append(cell(written(field, items[place][field.name]), align(field)));
       row.append(cell(score.toFixed(3), "number"), told(drops));
       return row;
     }),

@@ -10,7 +10,10 @@ export class Ranker {
     if (!bundle.manifest.features) throw new Error("this bundle is no ranker");
     const options = { executionProviders: ["wasm"], graphOptimizationLevel: "all" };
     const session = await ort.InferenceSession.create(bundle.read("engine/model.onnx"), options);
-    return new Ranker(bundle.manifest, await readFeatures(bundle), session, ort);
+    const ranker = new Ranker(bundle.manifest, await readFeatures(bundle), session, ort);
+    // The first run sets up what the others use.
+    await ranker.run(ranker.userRows({}));
+    return ranker;
   }
 
   constructor(manifest, features, session, ort) {
