@@ -1,4 +1,9 @@
-"""The files and lines here are written from the kernel's and NVIDIA's documentation: no such board was at hand."""
+"""No such board was at hand.
+
+Files are as the kernel's documentation describes them (hwmon/ina3221, power/powercap). Lines of tegrastats end as those
+that owners of the boards published: a TX2 in henrygd/beszel, pull request 1631, the others in tests and notes of public
+repositories. That of the Orin Nano is made from NVIDIA's documentation.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,16 @@ ORIN_NANO = (
     "EMC_FREQ 0%@2133 GR3D_FREQ 0%@[305] cpu@47.5C soc2@46.9C VDD_IN 4949mW/4912mW VDD_CPU_GPU_CV 733mW/700mW "
     "VDD_SOC 1467mW/1450mW"
 )
-NANO = "RAM 1100/3964MB (lfb 300x4MB) CPU [5%@102,2%@102] POM_5V_IN 2521/2530 POM_5V_GPU 0/0 POM_5V_CPU 364/370"
+TX2 = (
+    "thermal@41.3C Tdiode@39.25C VDD_SYS_GPU 182/182 VDD_SYS_SOC 730/730 VDD_4V0_WIFI 0/0 VDD_IN 5297/5297 "
+    "VDD_SYS_CPU 1917/1917 VDD_SYS_DDR 1241/1241"
+)
+XAVIER_NX = "MTS fg 1% bg 9% PMIC@100C thermal@31.35C VDD_IN 6140/5510 VDD_CPU_GPU_CV 2706/2119 VDD_SOC 1074/1051"
+AGX_ORIN = (
+    "NVDLA0_FREQ @1600 APE 174 CV0@73.625C tj@77.281C CV2@67.25C VDD_GPU_SOC 3150mW/2971mW VDD_CPU_CV 14312mW/12415mW "
+    "VIN_SYS_5V0 4968mW/5048mW VDDQ_VDD2_1V8AO 1091mW/1091mW"
+)
+NANO = "IRAM 0/252kB(lfb 252kB) APE 25 PLL@37C thermal@40C POM_5V_IN 1750/1628 POM_5V_GPU 0/0 POM_5V_CPU 366/406"
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -76,8 +90,25 @@ def test_power_is_added_up_over_time() -> None:
     ("line", "rails", "board"),
     [
         (ORIN_NANO, {"VDD_IN": 4.949, "VDD_CPU_GPU_CV": 0.733, "VDD_SOC": 1.467}, 4.949),
-        (NANO, {"POM_5V_IN": 2.521, "POM_5V_GPU": 0.0, "POM_5V_CPU": 0.364}, 2.521),
-        ("VDD_GPU_SOC 2000mW/2000mW VDD_CPU_CV 500mW/500mW", {"VDD_GPU_SOC": 2.0, "VDD_CPU_CV": 0.5}, 2.5),
+        (NANO, {"POM_5V_IN": 1.75, "POM_5V_GPU": 0.0, "POM_5V_CPU": 0.366}, 1.75),
+        (XAVIER_NX, {"VDD_IN": 6.14, "VDD_CPU_GPU_CV": 2.706, "VDD_SOC": 1.074}, 6.14),
+        (
+            TX2,
+            {
+                "VDD_SYS_GPU": 0.182,
+                "VDD_SYS_SOC": 0.73,
+                "VDD_4V0_WIFI": 0.0,
+                "VDD_IN": 5.297,
+                "VDD_SYS_CPU": 1.917,
+                "VDD_SYS_DDR": 1.241,
+            },
+            5.297,
+        ),
+        (
+            AGX_ORIN,
+            {"VDD_GPU_SOC": 3.15, "VDD_CPU_CV": 14.312, "VIN_SYS_5V0": 4.968, "VDDQ_VDD2_1V8AO": 1.091},
+            pytest.approx(23.521),
+        ),
         ("RAM 1100/3964MB", {}, 0),
     ],
 )

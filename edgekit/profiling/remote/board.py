@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shlex
 import tarfile
 import tempfile
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgekit.errors import EdgekitError, TargetError
 from edgekit.isolation import ORDER, answer_of, order_text
@@ -24,6 +25,8 @@ from edgekit.profiling.remote.telling import hear
 from edgekit.profiling.remote.wheels import light_requirements
 from edgekit.progress import Progress, silent
 
+T = TypeVar("T")
+
 RESUME_S = 180.0
 _PAUSE_S = 2.0
 _CHUNK = 1 << 18
@@ -32,9 +35,10 @@ _LOG_LINES = 8
 
 _MAKE = """
 umask 077
-folder=$(mktemp -d "$1/edgekit-XXXXXXXX") || exit 3
+folder=$1
+# A connection that dropped may have left it behind, made by us.
+mkdir "$folder" || [ -O "$folder" ] || exit 3
 cat > "$folder/on_board.py" || { rm -rf "$folder"; exit 3; }
-echo "$folder"
 """
 
 
@@ -120,15 +124,16 @@ class Board:
             TargetError: That failed.
         """
         command = shlex.join([self.plan.facts.executable, "-", "remove", self._folder])
-        for _ in range(2):
-            try:
-                done = self.connection.run(command, [on_board_source()])
-            except Dropped:
-                self.connection.reconnect()
-                continue
-            if done.code:
-                raise self._failed(done, "could not remove the temporary folder")
-            return
+        try:
+            done = _again(self.connection, lambda: self.connection.run(command, [on_board_source()]))
+        except Dropped as error:
+            raise TargetError(
+                problem=f"The connection to {self.connection.address} dropped before {self._folder} was removed there.",
+                found=str(error),
+                fix="Remove that folder yourself where the board does not do so within an hour.",
+            ) from error
+        if done.code:
+            raise self._failed(done, "could not remove the temporary folder")
 
     def _follow(self, job: str, progress: Progress) -> None:
         offset = 0
@@ -243,7 +248,7 @@ def planned(
     """
     with tempfile.TemporaryDirectory(prefix="edgekit-") as name, Connection(host.address, host.identity) as connection:
         try:
-            facts = ask(connection, host.python, host.folder)
+            facts = _again(connection, lambda: ask(connection, host.python, host.folder))
         except Dropped as error:
             raise TargetError(
                 problem=f"The connection to {host.address} dropped while the board was asked what it is.",
@@ -274,13 +279,15 @@ def installed(connection: Connection, plan: Plan, more: int = 0, progress: Progr
         TargetError: The board has too little room, or the connection dropped.
     """
     check_room(plan, str(connection.address), more)
+    folder = f"{plan.facts.folder.rstrip('/')}/edgekit-{secrets.token_hex(8)}"
+    command = shlex.join(["sh", "-c", _MAKE, "sh", folder])
     try:
-        made = connection.run(shlex.join(["sh", "-c", _MAKE, "sh", plan.facts.folder]), [on_board_source()])
+        made = _again(connection, lambda: connection.run(command, [on_board_source()]))
     except Dropped as error:
         raise TargetError(
             problem=f"The connection to {connection.address} dropped.", found=str(error), fix="Run it again."
         ) from error
-    board = Board(connection, plan, made.output.decode().strip())
+    board = Board(connection, plan, folder)
     if made.code:
         raise board._failed(made, f"could not make a folder in {plan.facts.folder}")
     try:
@@ -295,6 +302,20 @@ def installed(connection: Connection, plan: Plan, more: int = 0, progress: Progr
     except EdgekitError as error:
         # What was measured is whole all the same.
         board.left_behind = str(error)
+
+
+def _again(connection: Connection, work: Callable[[], T]) -> T:
+    """Do what can be repeated; once more over a new connection where the first one dropped.
+
+    Raises:
+        Dropped: Twice.
+        TargetError: The board is not reached again.
+    """
+    try:
+        return work()
+    except Dropped:
+        connection.reconnect()
+        return work()
 
 
 def _archive(files: Mapping[str, Path | bytes], progress: Progress) -> Iterator[bytes]:

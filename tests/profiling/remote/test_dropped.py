@@ -32,6 +32,16 @@ def test_a_dropped_connection_is_resumed_while_the_run_goes_on(
     assert sum("dropped" in stage for stage in stages) >= 2
 
 
+def test_a_connection_that_drops_before_or_after_the_run_is_made_anew(
+    connection: Connection, plan: Plan, server: Server
+) -> None:
+    assert server.drop_connections()
+    with installed(connection, plan) as board:
+        assert board.call("job:about", {}, what="a test")["user"] == server.user
+        assert server.drop_connections()
+    assert board.left_behind == ""
+
+
 @pytest.mark.filterwarnings("ignore:this takes a while")
 def test_a_connection_that_drops_for_good_is_reported(
     connection: Connection, plan: Plan, server: Server, monkeypatch: pytest.MonkeyPatch
