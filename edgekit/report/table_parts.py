@@ -111,14 +111,19 @@ def memory_notes(profile: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def estimates_text(estimates: Sequence[Mapping[str, Any]]) -> str:
-    """Return what targets that are not here would take, one a line, as text."""
-    table = new_table("Other targets in ms, estimated: from what engines reach at best to what they reach at worst", 2)
+    """Return what targets that are not here would take, one a line, as text; those without an estimate in the end."""
+    table = new_table("Other targets in ms, estimated: engines at their best to engines at their worst", 2)
     _columns(table, "engine", "fp", "int8", "speed-up", "int8 pays")
-    for each in estimates:
+    known = [each for each in estimates if each["fp_ms"] or each["int8_ms"]]
+    for each in known:
         ranges = (_pair(each["fp_ms"]), _pair(each["int8_ms"]), _pair(each["speedup"]))
         table.add_row(each["target"], each["engine"], *ranges, str(each["int8_pays"]))
     stream = io.StringIO()
-    Console(file=stream, width=100, highlight=False, emoji=False).print(table)
+    console = Console(file=stream, width=100, highlight=False, emoji=False)
+    if known:
+        console.print(table)
+    if others := [each["target"] for each in estimates if each not in known]:
+        console.print(f"Not estimated, for want of peak figures in the target's descriptor: {', '.join(others)}")
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 
