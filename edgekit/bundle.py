@@ -166,14 +166,21 @@ def fill_bundle(draft: Path, manifest: Manifest, members: Mapping[str, bytes]) -
     """Write a bundle's content over a file that `new_file` gave, and return the manifest with all hashes."""
     hashes = {name: _sha256(data) for name, data in sorted(members.items())}
     manifest = manifest.model_copy(update={"members": hashes})
-    spacing = None if manifest.slim else 1
-    text = json.dumps(manifest.model_dump(mode="json"), indent=spacing, allow_nan=False)
+    text = _manifest_text(manifest)
     with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
         for name, data in [(MANIFEST, text.encode()), *sorted(members.items())]:
             entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
             entry.create_system, entry.external_attr = 3, 0o644 << 16
             archive.writestr(entry, data)
     return manifest
+
+
+def _manifest_text(manifest: Manifest) -> str:
+    if not manifest.slim:
+        return json.dumps(manifest.model_dump(mode="json"), indent=1, allow_nan=False)
+    # What a reader fills in by itself need not be shipped.
+    said = {"schema_version": SCHEMA_VERSION} | manifest.model_dump(mode="json", exclude_defaults=True)
+    return json.dumps(said, separators=(",", ":"), allow_nan=False)
 
 
 def array_bytes(values: NDArray[Any]) -> bytes:

@@ -1,7 +1,8 @@
 """The folder `*.features`: a schema with its embedding tables; the same content gives the same bytes.
 
     schema.json         the schema without its vocabularies, and what the tables are
-    vocabularies.z      zlib: a JSON list with the vocabulary of every field
+    vocabularies.z      zlib: a JSON list with the vocabulary of every field; one of integers, whose texts are plain, as
+                        {"steps": [the first, and how much each following one is more]}
     tables.bin          for every field: its rows, then its scales; float32 is little-endian
 
 `schema.json` says where in `tables.bin` a table starts. A browser reads all three without a library.
@@ -14,6 +15,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import pydantic
 from numpy.typing import NDArray
 
 from edgekit.errors import ArtifactError, UsageError
+from edgekit.features.order import as_integers
 from edgekit.features.schema import Schema
 from edgekit.features.tables import Bits, Table, quantize_table
 from edgekit.output import new_folder
@@ -144,7 +147,8 @@ def pack_features(schema: Schema, tables: Mapping[str, Table], update_key: bytes
     for entry in plain["field"]:
         entry.pop("vocabulary", None)
     description = Description(fields=plain, tables=tuple(records), update_key=update_key.hex())
-    vocabularies = json.dumps([field.vocabulary for field in schema.field], ensure_ascii=False, separators=(",", ":"))
+    packed = [_packed(field.vocabulary) for field in schema.field]
+    vocabularies = json.dumps(packed, ensure_ascii=False, separators=(",", ":"))
     return {
         DESCRIPTION: json.dumps(description.model_dump(mode="json"), separators=(",", ":")).encode(),
         VOCABULARIES: zlib.compress(vocabularies.encode("utf-8", "surrogatepass"), 9),
@@ -186,14 +190,31 @@ def unpack_features(members: Mapping[str, bytes], source: str) -> Features:
     return Features(schema, tables, digest, key)
 
 
+def _packed(vocabulary: tuple[str, ...]) -> Any:
+    numbers = as_integers(vocabulary)
+    if not numbers:
+        return vocabulary
+    return {"steps": [numbers[0], *(two - one for one, two in pairwise(numbers))]}
+
+
+def _unpacked(packed: Any, source: str) -> list[Any]:
+    """Return a vocabulary; what is no text in it the schema refuses."""
+    steps = packed.get("steps") if isinstance(packed, dict) else None
+    if isinstance(steps, list) and all(isinstance(step, int) for step in steps):
+        return [str(number) for number in accumulate(steps)]
+    if not isinstance(packed, list):
+        raise _damaged(source, "a vocabulary that is none")
+    return packed
+
+
 def _schema_of(fields: dict[str, Any], vocabularies: Any, source: str) -> Schema:
     entries = fields.get("field")
     whole = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
     if not whole or not isinstance(vocabularies, list) or len(vocabularies) != len(entries or []):
         raise _damaged(source, "the vocabularies do not belong to the fields")
     filled = [
-        {**entry, "vocabulary": words} if words else entry
-        for entry, words in zip(entries or [], vocabularies, strict=True)
+        {**entry, "vocabulary": words} if (words := _unpacked(packed, source)) else entry
+        for entry, packed in zip(entries or [], vocabularies, strict=True)
     ]
     return parse(Schema, {**fields, "field": filled}, f"{source}: {DESCRIPTION}", ArtifactError)
 

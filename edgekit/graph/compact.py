@@ -9,7 +9,9 @@ import string
 from collections.abc import Iterator
 from itertools import count
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 _DIGITS = string.ascii_letters
 
@@ -29,7 +31,7 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     names = _names(kept)
     renamed: dict[str, str] = {"": ""} | {name: name for name in kept}
     same: dict[bytes, str] = {}
-    tensors = []
+    tensors: list[onnx.TensorProto] = []
     for tensor in graph.initializer:
         old, tensor.name = tensor.name, ""
         tensor.doc_string = ""
@@ -55,6 +57,34 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.name = "g"
     graph.doc_string = smaller.doc_string = smaller.producer_name = smaller.producer_version = ""
     return smaller
+
+
+def with_float_biases(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a Q/DQ model whose convolutions read their biases in floating point, rounded as they are.
+
+    The scale of a quantized bias is the product of the scales of input and weights, which the model has already.
+    """
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    graph = changed.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    biases = {node.input[2] for node in graph.node if node.op_type == "Conv" and len(node.input) > 2}
+    for name in sorted(biases & makers.keys()):
+        node = makers[name]
+        if node.op_type != "DequantizeLinear" or not {*node.input} <= constants.keys():
+            continue
+        integers, scale = (numpy_helper.to_array(constants[each]) for each in node.input[:2])
+        if integers.dtype != np.int32 or any(numpy_helper.to_array(constants[each]).any() for each in node.input[2:]):
+            continue
+        graph.initializer.append(numpy_helper.from_array((integers * scale).astype(np.float32), name))
+        graph.node.remove(node)
+    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    used = [tensor for tensor in graph.initializer if tensor.name in read]
+    kept = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    return changed
 
 
 def _names(taken: set[str]) -> Iterator[str]:

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from edgekit.graph.compact import compact
+from edgekit.graph.compact import compact, with_float_biases
 from edgekit.graph.reference import ReferenceRun
 from tests.rankers import CANDIDATES, network
 
@@ -85,3 +85,50 @@ def test_names_stay_apart_however_many_there_are(nodes: int) -> None:
     outputs = [node.output[0] for node in model.graph.node]
     assert len(set(outputs)) == nodes + 1
     assert "a" not in outputs
+
+
+def quantized(zero_point: int = 0) -> onnx.ModelProto:
+    """A convolution whose bias is quantized."""
+    constants = {
+        "x_scale": np.float32(0.02),
+        "x_zero": np.uint8(128),
+        "w": np.random.default_rng(0).integers(-127, 128, (3, 2, 1, 1), np.int8),
+        "w_scale": np.array([0.01, 0.02, 0.005], np.float32),
+        "b": np.array([100, -2000, 31], np.int32),
+        "b_scale": np.array([0.0002, 0.0004, 0.0001], np.float32),
+        "b_zero": np.full(3, zero_point, np.int32),
+        "y_scale": np.float32(0.05),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "x_scale", "x_zero"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["w", "w_scale"], ["wd"], axis=0),
+        helper.make_node("DequantizeLinear", ["b", "b_scale", "b_zero"], ["bd"], axis=0),
+        helper.make_node("Conv", ["xd", "wd", "bd"], ["c"]),
+        helper.make_node("QuantizeLinear", ["c", "y_scale", "x_zero"], ["yq"]),
+        helper.make_node("DequantizeLinear", ["yq", "y_scale", "x_zero"], ["y"]),
+    ]
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [info("x", 1, [1, 2, 1, 50])],
+        [info("y", 1, [1, 3, 1, 50])],
+        [numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def test_biases_in_floating_point_give_the_same() -> None:
+    model = quantized()
+    changed = with_float_biases(model)
+    onnx.checker.check_model(changed, full_check=True)
+    assert [node.op_type for node in changed.graph.node].count("DequantizeLinear") == 3
+    assert {one.name for one in changed.graph.initializer} == {"x_scale", "x_zero", "w", "w_scale", "bd", "y_scale"}
+    values = np.random.default_rng(1).normal(size=(1, 2, 1, 50)).astype(np.float32)
+    found = [ReferenceRun(each)(values)["y"] for each in (model, changed)]
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_bias_about_another_zero_stays() -> None:
+    assert len(with_float_biases(quantized(zero_point=1)).graph.node) == 7

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgekit.features.folder import write_features
+from edgekit.features.order import in_order
 from edgekit.features.tables import Bits
 
 from .deploy import deployed
@@ -62,12 +63,13 @@ def export(
         raise ValueError(message)
     folder.mkdir(parents=True, exist_ok=True)
     model = copy.deepcopy(model).cpu().eval()
-    tables = {name: table.numpy() for name, table in model.tables().items()}
-    features = write_features(folder / FEATURES, model.schema, tables, bits, update_key, overwrite=True)
+    schema, rows = in_order(model.schema)
+    tables = {name: table.numpy()[rows[name]] for name, table in model.tables().items()}
+    features = write_features(folder / FEATURES, schema, tables, bits, update_key, overwrite=True)
     # The requests are what the device will feed: vectors from the rounded rows.
     with torch.no_grad():
         for name, table in model.tables().items():
-            table.copy_(torch.from_numpy(features.tables[name].dense()))
+            table[torch.from_numpy(rows[name])] = torch.from_numpy(features.tables[name].dense())
     made = make_requests(model, samples, candidates, requests, seed)
     np.savez(folder / REQUESTS, frames=made)
     write_onnx(model.network, folder / MODEL, made[0].shape)

@@ -17,7 +17,7 @@ export async function readFeatures(bundle) {
   const blob = bundle.read("features/tables.bin");
   let offset = 0;
   const fields = description.fields.field.map((field, index) => {
-    const made = new Field(field, vocabularies[index], description.tables[index], blob, offset);
+    const made = new Field(field, textsOf(vocabularies[index]), description.tables[index], blob, offset);
     offset += field.dimension;
     return made;
   });
@@ -74,6 +74,12 @@ class Field {
     const [slope, start] = [this.row(1), this.row(2)];
     slope.forEach((factor, index) => (target[index] = Math.fround(Math.fround(scaled) * factor) + start[index]));
   }
+}
+
+/** A vocabulary: texts, or integers as the first and how much each following one is more. */
+function textsOf(vocabulary) {
+  let number = 0;
+  return vocabulary.steps ? vocabulary.steps.map((step) => String((number += step))) : vocabulary;
 }
 
 function isMissing(value) {

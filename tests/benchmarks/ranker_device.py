@@ -1,0 +1,221 @@
+"""A trained ranker on the device: what 8 bit and small tables cost, how large its bundle is, how long a call takes.
+
+    python -m tests.benchmarks.ranker_device MODEL DATA -o docs/ranker_device.md [--timing]
+
+MODEL is a folder that `python -m ranker train` of examples/10_ranker wrote, DATA the folder with train.csv and test.csv
+that it was trained on. Without --timing the quality is measured and the times of an earlier run are kept; with it the
+times alone are, on a machine that does nothing else. LightGBM is needed for the times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import json
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import edgekit
+from edgekit.profiling.machine import describe
+from tests.benchmarks import ranking
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "10_ranker"
+REQUESTS = 200
+SIZES = (10, 100, 1000, 10_000, 100_000)
+TARGETS = ("x86-onnxruntime", "intel-cpu-vnni", "arm-cortex-a76", "arm-cortex-a55", "qualcomm-htp-v73")
+QUALITY = ("x86-onnxruntime", "intel-cpu-vnni", "arm-cortex-a76", "arm-cortex-a55")
+"""Targets whose engine runs thousands of rows here in seconds; QNN's simulator does not."""
+
+LOOSE = 'extends = "ranker"\n[gates]\nmin_ndcg = 0.0\nmin_top_overlap = 0.0\n'
+
+
+def main() -> None:
+    """Measure, and write the page and the JSON beside it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("build/ranker_device"))
+    parser.add_argument("--effort", default="standard")
+    parser.add_argument("--timing", action="store_true")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    args = parser.parse_args()
+    record = args.out.with_suffix(".json")
+    found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    about = {
+        "date": datetime.date.today().isoformat(),
+        "cpu": describe({}).cpu,
+        "versions": {name: version(name) for name in ("onnxruntime", "openvino", "numpy")},
+    }
+    if args.timing:
+        found["times"] = {"about": about | {"lightgbm": version("lightgbm")}, **times(args)}
+    else:
+        found["quality"] = {"about": about, **quality(args)}
+    record.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    args.out.write_text(page(found), encoding="utf-8")
+
+
+def quality(args: argparse.Namespace) -> dict[str, Any]:
+    """Export with tables of 32, 8 and 4 bit, compile for every target, and judge on the test rows."""
+    sys.path.insert(0, str(EXAMPLE))
+    from ranker.dataset import read_samples
+    from ranker.export import export
+    from ranker.saved import load_ranker
+
+    work: Path = args.work
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "loose.toml").write_text(LOOSE)
+    model, tasks = load_ranker(args.model / "model.pt")
+    train = read_samples(args.data, "train", model.schema, tasks)
+    for bits in (32, 8, 4):
+        export(model, train, work / f"export{bits}", bits=bits)
+    lists = ranking.read_lists(args.data / "test.csv", model.schema.label, model.schema.item, REQUESTS)
+    users = lists.test[model.schema.user]
+    rows: list[dict[str, Any]] = []
+    reference: tuple[Any, Any] | None = None
+
+    def judge(name: str, bits: int, path: Path) -> None:
+        nonlocal reference
+        everything, requests = ranking.scores(path, lists)
+        reference = reference or (everything, requests)
+        rows.append(
+            {
+                "network": name,
+                "tables": bits,
+                "bytes": path.stat().st_size,
+                "auc": ranking.auc(lists.label, everything),
+                "ndcg": ranking.ndcg(users, lists.label, everything),
+                "overlap": ranking.overlap(reference[1], requests),
+            }
+        )
+        print(rows[-1], flush=True)
+
+    compiled: dict[str, dict[str, Any]] = {}
+    for bits in (8, 4):
+        source = work / f"export{bits}"
+        for target in TARGETS:
+            calibration = edgekit.calibrate(
+                source / "ranker.onnx",
+                source / "requests.npz",
+                recipe=work / "loose.toml",
+                features=source / "ranker.features",
+                target=target,
+                effort=args.effort,
+                out=work / f"{target}-{bits}",
+                overwrite=True,
+            )
+            whole = edgekit.compile(calibration, out=work / f"{target}-{bits}.edge", tune=False, overwrite=True)
+            slim = edgekit.compile(
+                calibration, out=work / f"{target}-{bits}-slim.edge", tune=False, slim=True, overwrite=True
+            )
+            if reference is None:
+                floating = ranking.float_bundle(whole, work / "export32" / "ranker.features", work / "float.edge")
+                judge("float32", 32, floating.path)
+            if target in QUALITY:
+                judge(target, bits, slim.path)
+            if bits == 8:
+                agreement = whole.manifest.agreement
+                compiled[target] = {
+                    "origin": whole.manifest.golden.origin,
+                    "figures": agreement.engine_to_reference or agreement.onnxruntime_to_reference,
+                    "macs_share": calibration.report["quantized"]["macs_share"],
+                    "bytes": slim.path.stat().st_size,
+                    "whole": whole.path.stat().st_size,
+                }
+    return {"model": json.loads((args.model / "results.json").read_text()), "rows": rows, "compiled": compiled}
+
+
+def times(args: argparse.Namespace) -> dict[str, Any]:
+    """Time calls of bundles that `quality` left, and of LightGBM, in turn."""
+    sys.path.insert(0, str(EXAMPLE))
+    from ranker.saved import load_ranker
+
+    schema = load_ranker(args.model / "model.pt")[0].schema
+    work: Path = args.work
+    test = args.data / "test.csv"
+    lists = ranking.read_lists(test, schema.label, schema.item, 1)
+    bundles = {
+        "float32, ONNX Runtime": work / "float.edge",
+        "INT8, ONNX Runtime": work / "x86-onnxruntime-8-slim.edge",
+        "INT8, OpenVINO": work / "intel-cpu-vnni-8-slim.edge",
+    }
+    booster, rows = lightgbm(args.data / "train.csv", schema.label, lists)
+    calls = {name: ranking.rank_call(path, lists, 1000, catalogue=True) for name, path in bundles.items()}
+    calls["LightGBM, 100 trees"] = lambda: booster.predict(rows, num_threads=1)
+    found = ranking.timed(calls, args.seconds)
+    values = {f"{name}, from values": ranking.rank_call(path, lists, 1000, False) for name, path in bundles.items()}
+    found |= ranking.timed(values, args.seconds / 2)
+    scaling = {}
+    for size in SIZES:
+        calls = {name: ranking.rank_call(path, lists, size, catalogue=True) for name, path in bundles.items()}
+        scaling[str(size)] = ranking.timed(calls, args.seconds / 5, least=5)
+    memory = {
+        name: {str(size): ranking.memory(path, size, test, schema.label, schema.item) for size in (1000, 100_000)}
+        for name, path in bundles.items()
+    }
+    label = np.array(lists.test[schema.label], np.float64)
+    every = booster.predict(encoded(lists.test, booster.feature_name(), booster.codes), num_threads=1)
+    return {
+        "thousand": found,
+        "scaling": scaling,
+        "memory": memory,
+        "lightgbm_auc": ranking.auc(label, every.astype(np.float32)),
+    }
+
+
+def lightgbm(train: Path, label: str, lists: ranking.Lists) -> tuple[Any, Any]:
+    """Train LightGBM on the same columns as categories, and return it with the rows of one request."""
+    import lightgbm as lgb
+
+    with train.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    names = [name for name in rows[0] if name != label]
+    columns = {name: [row[name] for row in rows] for name in names}
+    codes = {name: {text: code for code, text in enumerate(sorted(set(columns[name])))} for name in names}
+    data = lgb.Dataset(
+        encoded(columns, names, codes),
+        np.array([float(row[label]) for row in rows]),
+        feature_name=names,
+        categorical_feature=names,
+    )
+    settings = {
+        "objective": "binary",
+        "num_leaves": 63,
+        "learning_rate": 0.2,
+        "verbose": -1,
+        "seed": 0,
+        "num_threads": 1,
+    }
+    booster = lgb.train(settings, data, num_boost_round=100)
+    booster.codes = codes
+    asking = int(lists.requests[0])
+    one = {name: [lists.test[name][each] for each in lists.items[0]] for name in names}
+    one |= {name: [lists.test[name][asking]] * len(lists.items[0]) for name in names if name != "item"}
+    return booster, encoded(one, names, codes)
+
+
+def encoded(columns: ranking.Columns, names: list[str], codes: Mapping[str, Mapping[str, int]]) -> Any:
+    """Return columns as codes; -1, which LightGBM takes as missing, for what training did not see."""
+    return np.array([[codes[name].get(text, -1) for text in columns[name]] for name in names], np.float64).T
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """Return the Markdown page."""
+    from tests.benchmarks.ranker_page import quality_part, times_part
+
+    parts = ["# On-device ranker, measured", "", "Written by `python -m tests.benchmarks.ranker_device`."]
+    if "quality" in found:
+        parts += quality_part(found["quality"])
+    if "times" in found:
+        parts += times_part(found["times"])
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    main()
