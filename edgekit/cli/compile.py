@@ -145,7 +145,7 @@ def compile_(
     )
     if manifest.engine.built == "on-device":
         record = json.loads(bundle.read(f"{ENGINE_FOLDER}build.json"))
-        terminal.note(f"\nThe engine is built on the {manifest.target.device.soc}, not here:")
+        terminal.note(f"\nThe engine is built on the device, not here ({manifest.target.title}):")
         terminal.note(_commands(record["commands"], bundle))
         if by_hand := record.get("by_hand"):
             terminal.note(f"or there without EdgeKit:\n{_commands(by_hand, bundle)}")
@@ -156,8 +156,8 @@ def compile_(
         there = f" --host {host.address}" if host else ""
         terminal.note(f"\nnext: edgekit {following} {bundle.path}{there}")
     else:
-        terminal.note(f"\nIt runs on the {manifest.target.device.soc}, not here; what of that was tested:")
-        terminal.note(textwrap.indent(manifest.target.tested.strip(), "  "))
+        terminal.note(f"\nIt runs on the device, not here ({manifest.target.title}); what of that was tested:")
+        terminal.note(textwrap.fill(manifest.target.tested, 98, initial_indent="  ", subsequent_indent="  "))
 
 
 def _explained(progress: Progress) -> Progress:

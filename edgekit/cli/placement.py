@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.cli.terminal import table
@@ -17,7 +19,10 @@ _IN_8_BIT = ("int8", "uint8")
 
 
 def placement_text(placement: PlacementTable) -> str:
-    """Return the rows that matter, at most 100 columns wide: the whole model, and what stays in floating point."""
+    """Return the rows that matter, at most 100 columns wide: the whole model, and what stays in floating point.
+
+    What was timed has a row for each group; of the rest there is a line for each reason.
+    """
     floating = [row for row in placement.rows if row.precision not in _IN_8_BIT]
     rows: list[tuple[str, ...]] = [("placement", "precision", "float us", "int8 us", "speed-up", "why")]
     if placement.whole is not None:
@@ -26,15 +31,27 @@ def placement_text(placement: PlacementTable) -> str:
         if placement.whole.bf16 is not None:
             bf16 = placement.whole.bf16
             rows.append(_times("as placed, against bf16", "", bf16, _interval(bf16)))
-    rows += [_row(row) for row in floating]
+    rows += [_row(row) for row in floating if row.times is not None]
     rest = [row for row in placement.rows if row.precision in _IN_8_BIT]
     lines = [table(rows, right=(2, 3, 4))] if len(rows) > 1 else []
     nodes = sum(len(row.nodes) for row in rest)
     lines += [
         f"{nodes} layers with {placement.macs_share:.1%} of the multiplications are in 8 bit",
+        *(line for row in _untimed(floating) for line in textwrap.wrap(row, _WIDTH)),
         *textwrap.wrap(_origin(placement), _WIDTH),
     ]
     return "\n".join(lines)
+
+
+def _untimed(rows: Sequence[PlacementRow]) -> list[str]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        if row.times is None:
+            counts[row.precision, row.why.removeprefix("kept: ")] += len(row.nodes)
+    return [
+        f"{count} {'layer is' if count == 1 else 'layers are'} in {precision}: {why}"
+        for (precision, why), count in counts.items()
+    ]
 
 
 def _origin(placement: PlacementTable) -> str:

@@ -55,6 +55,15 @@ def test_an_interrupted_search_is_told(measured: PlacementTable) -> None:
     assert "the time was up" in placement_text(measured.model_copy(update={"complete": False}))
 
 
+def test_what_was_not_timed_is_told_by_its_reason_once(measured: PlacementTable) -> None:
+    why = "kept: the target's rules leave MatMul as it is"
+    untimed = [row(f"/{name}", "fp32", name).model_copy(update={"times": None, "why": why}) for name in "fgh"]
+    text = placement_text(measured.model_copy(update={"rows": (*measured.rows, *untimed)}))
+    assert "3 layers are in fp32: the target's rules leave MatMul as it is" in text.splitlines()
+    assert "kept:" not in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
 def test_rules_alone_are_called_estimated(measured: PlacementTable) -> None:
     rules = PlacementTable(origin="estimated", macs_share=1.0, rows=())
     assert placement_text(rules) == (
