@@ -122,6 +122,7 @@ def workplace(tmp_path: Path) -> tuple[Path, str]:
     return tmp_path, "reference-lane"
 
 
+@pytest.mark.slow
 def test_the_readme_runs(workplace: tuple[Path, str]) -> None:
     folder, recipe = workplace
     text = (ROOT / "README.md").read_text(encoding="utf-8").replace("lane-curve", recipe)

@@ -145,6 +145,7 @@ def test_without_the_extra_calibrate_says_what_to_install(install: Install) -> N
     assert list(install.work.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_calibrate_works_outside_of_the_checkout(install: Install) -> None:
     done = install.run(
         "edgekit", "calibrate", "--target", "jetson-orin", "--effort", "quick", "-o", "lane", extras=True

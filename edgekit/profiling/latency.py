@@ -113,9 +113,12 @@ def summarize(durations: NDArray[np.int64], seed: int = 0) -> Latency:
 
 
 def _in_order(intervals: Mapping[str, Interval | None]) -> dict[str, Interval | None]:
-    """Return the intervals of rising percentiles with ends that rise too: a p99 is no less than what p90 surely is."""
+    """Return the intervals of rising percentiles with ends that rise too: a p99 is no less than what p90 surely is.
+
+    What is widened may end below 0, which no duration is.
+    """
     known = {name: interval for name, interval in intervals.items() if interval}
-    lows = np.maximum.accumulate([interval.low for interval in known.values()])
+    lows = np.maximum.accumulate([max(0.0, interval.low) for interval in known.values()])
     highs = np.minimum.accumulate([interval.high for interval in known.values()][::-1])[::-1]
     return {name: Interval(float(low), float(high)) for name, low, high in zip(known, lows, highs, strict=True)}
 

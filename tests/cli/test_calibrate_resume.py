@@ -60,6 +60,7 @@ def finish(folder: Path, *arguments: str) -> str:
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
 def test_resumed_it_ends_with_the_bytes_of_a_run_that_was_left_alone(
     arguments: list[str], left_alone: Bytes, tmp_path: Path, number: signal.Signals

@@ -110,6 +110,13 @@ def test_intervals_rise_with_their_percentiles_though_stalls_come_in_few_rounds(
         assert ends == sorted(ends)
 
 
+def test_no_interval_of_a_duration_begins_below_0() -> None:
+    random = np.random.default_rng(0)
+    waits = np.where(random.random((12, 1)) < 0.4, 10_000, 2_000_000) * np.ones((12, 30), np.int64)
+    interval = summarize(waits.astype(np.int64)).intervals["p50"]
+    assert interval is not None and interval.low == 0.0
+
+
 def test_a_speedup_needs_medians() -> None:
     assert speedup(np.full((5, 2), 4), np.full((5, 2), 2)) is None
     assert speedup(np.full((6, 2), 4), np.full((6, 2), 2)) == Ratio(2.0, None)
