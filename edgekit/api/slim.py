@@ -24,6 +24,9 @@ def slimmed(
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Return a bundle's content without what the device does not need to run it.
 
+    The model is stored in fewer bytes, weights of layers that are kept in floating point in 8 bit. It is refused where
+    the engine gives something else from it than within the golden tolerance.
+
     Args:
         manifest: Of the whole bundle.
         members: Of the whole bundle.
@@ -53,10 +56,11 @@ def slimmed(
 def _compacted(model: bytes, float_biases: bool) -> bytes:
     import onnx
 
-    from edgekit.graph.compact import compact, with_float_biases
+    from edgekit.graph.compact import compact, with_float_biases, with_small_weights
 
+    smaller = with_small_weights(onnx.load_from_string(model))
     # ONNX Runtime quantizes the bias of an 8-bit convolution itself, by the scale that it was quantized with here.
-    smaller = with_float_biases(onnx.load_from_string(model)) if float_biases else onnx.load_from_string(model)
+    smaller = with_float_biases(smaller) if float_biases else smaller
     return bytes(compact(smaller).SerializeToString(deterministic=True))
 
 

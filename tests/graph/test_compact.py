@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from edgekit.graph.compact import compact, with_float_biases
+from edgekit.graph.compact import compact, with_float_biases, with_small_weights
 from edgekit.graph.reference import ReferenceRun
 from tests.rankers import CANDIDATES, network
 
@@ -132,3 +132,29 @@ def test_biases_in_floating_point_give_the_same() -> None:
 
 def test_a_bias_about_another_zero_stays() -> None:
     assert len(with_float_biases(quantized(zero_point=1)).graph.node) == 7
+
+
+def test_small_weights_change_little() -> None:
+    rng = np.random.default_rng(2)
+    weights = rng.normal(size=(64, 32)).astype(np.float32)
+    weights[:, 5] = 0
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("Gemm", ["y", "v"], ["z"], transB=1)],
+        "g",
+        [info("x", 1, [8, 64])],
+        [info("z", 1, [8, 40])],
+        [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(rng.normal(size=(40, 32)).astype("f4"), "v")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    smaller = with_small_weights(model)
+    onnx.checker.check_model(smaller, full_check=True)
+    assert smaller.ByteSize() < 0.35 * model.ByteSize()
+    values = rng.normal(size=(8, 64)).astype(np.float32)
+    one, two = ReferenceRun(model)(values)["z"], ReferenceRun(smaller)(values)["z"]
+    assert 0 < np.abs(one - two).max() < 0.02 * np.ptp(one)
+
+
+def test_weights_that_are_small_already_or_few_stay() -> None:
+    for model in (network(), quantized()):
+        assert with_small_weights(model).SerializeToString() == model.SerializeToString()
