@@ -123,14 +123,14 @@ class TestEveryBackend:
         with pytest.raises(ModelError):
             backend.build(damage(quantized_for(backend)), target_of(backend))
 
-
-@pytest.mark.parametrize("name", [*BACKENDS, EMULATED_CASE], scope="class")
-class TestLoading:
     @pytest.mark.parametrize("members", [{}, {"engine.plan": b"x"}, {"model.onnx": b"x", "engine.plan": b"x"}])
     def test_load_refuses_foreign_members(self, backend: Backend, members: dict[str, bytes]) -> None:
         with pytest.raises(ArtifactError):
             backend.load(members, {}, 1)
 
+
+@pytest.mark.parametrize("name", [*BACKENDS, EMULATED_CASE], scope="class")
+class TestLoading:
     def test_load_refuses_damaged_members(self, backend: Backend) -> None:
         members = members_of(backend)
         members["model.onnx"] = members["model.onnx"][:-40]

@@ -278,22 +278,25 @@ STEPS: dict[str, Callable[[Case, str, Row | None], Row]] = {"judge": judge, "tim
 
 
 def main(step: str, only: Sequence[str], targets: Sequence[str]) -> None:
-    rows = {(row["model"], row["target"]): Row(**row) for row in _stored().get("rows", [])}
     about = {"date": date.today().isoformat(), "cpu": describe({}).cpu, "versions": _versions()}
     order = [(case.model, name) for case in CASES for name in boards()]
     for case in CASES:
         for name in boards() if step in STEPS else ():
             if (only and case.model not in only) or (targets and name not in targets):
                 continue
-            row = STEPS[step](case, name, rows.get((case.model, name)))
-            rows[case.model, name] = row
+            row = STEPS[step](case, name, _rows().get((case.model, name)))
             print(f"{time.strftime('%H:%M:%S')} {row}", file=sys.stderr, flush=True)
+            # Read again: another step may have written others meanwhile.
+            rows = _rows() | {(case.model, name): row}
             kept = [asdict(rows[key]) for key in order if key in rows]
             beside = OUT.with_suffix(".part")
             beside.write_text(json.dumps({"about": about, "rows": kept}, indent=1) + "\n")
             beside.replace(OUT)
-    stored = _stored()
-    OUT.with_suffix(".md").write_text(page([Row(**row) for row in stored["rows"]], stored["about"]))
+    OUT.with_suffix(".md").write_text(page(list(_rows().values()), _stored()["about"]))
+
+
+def _rows() -> dict[tuple[str, str], Row]:
+    return {(row["model"], row["target"]): Row(**row) for row in _stored().get("rows", [])}
 
 
 def _stored() -> dict[str, Any]:

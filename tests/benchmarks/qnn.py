@@ -60,6 +60,9 @@ COLUMNS = (
 )
 
 TAIL = """
+On QuantLaneNet an effort makes no difference that so few frames could show: its columns are an argmax, and one row that
+tips moves a lane by px. LSTR's matrix products run in half precision (`unless_minor` in the target's file).
+
 F1, IoU and lateral shift are those of the [accuracy page](accuracy.md): 1.000 and 0 px would be the float32 model's own
 lanes. "Nodes on HTP" counts the nodes of the Q/DQ model without Q/DQ itself. Operations are QNN's own; conversions
 between precisions are among them. Peak memory is that of the compiler's process, `measured`. "Same bytes again" says
