@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -109,10 +110,13 @@ def requantize(values: NDArray[np.float32], bits: Literal[8, 4], exponent: int) 
     return Table(bits, values.shape[1], data, scales, exponent)
 
 
+@lru_cache(maxsize=256)
 def scale_values(exponent: int) -> NDArray[np.float32]:
     """Return the 256 scales that a byte can stand for, (256) float32."""
     byte = np.arange(256)
-    return np.asarray(np.ldexp((16 + (byte & 15)).astype(np.float32), (byte >> 4) + exponent), np.float32)
+    scales = np.asarray(np.ldexp((16 + (byte & 15)).astype(np.float32), (byte >> 4) + exponent), np.float32)
+    scales.setflags(write=False)
+    return scales
 
 
 def largest_row(bits: Literal[8, 4], exponent: int) -> float:

@@ -25,6 +25,11 @@ class Candidates(Protocol):
         """What names each candidate: the values of the schema's item column, or places from 0 where there is none."""
         ...
 
+    @property
+    def places(self) -> Places:
+        """The places of those that are ranked: of candidates with the same id the first."""
+        ...
+
     def encoded(self, places: Places) -> dict[str, Encoded]:
         """Return the item fields of some candidates."""
         ...
@@ -35,6 +40,7 @@ class Columns:
 
     Attributes:
         ids: What names each candidate.
+        places: The places of those that are ranked.
     """
 
     def __init__(self, schema: Schema, encoder: Encoder, columns: Mapping[str, Values]) -> None:
@@ -51,6 +57,7 @@ class Columns:
         count = next(iter(lengths.values()), 0)
         named = columns[schema.item] if schema.item in columns else range(count)
         self.ids: Sequence[Any] = named.tolist() if isinstance(named, np.ndarray) else named
+        self.places = _first_of_each(self.ids)
 
     def encoded(self, places: Places) -> dict[str, Encoded]:
         """Encode the item fields of some candidates."""
@@ -63,14 +70,16 @@ class Catalogue:
 
     Attributes:
         ids: What names each candidate.
+        places: The places of those that are ranked.
         version: How many updates the ranker had when they were encoded.
     """
 
     def __init__(self, ids: Sequence[Any], fields: Mapping[str, Encoded], version: int) -> None:
         self.ids = ids
         self.version = version
+        self.places = _first_of_each(ids)
         self._fields = fields
-        self._places = {each: place for place, each in reversed(list(enumerate(ids)))}
+        self._place_of = {ids[place]: place for place in self.places.tolist()}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -82,7 +91,7 @@ class Catalogue:
             DataError: The catalogue lacks one.
         """
         try:
-            places = np.array([self._places[each] for each in ids], np.intp)
+            places = np.array([self._place_of[each] for each in ids], np.intp)
         except (KeyError, TypeError) as error:
             raise DataError(
                 problem="The catalogue lacks a candidate.",
@@ -173,3 +182,23 @@ def _taken(values: Values, places: Places) -> Values:
         taken: NDArray[Any] = values[places]
         return taken
     return [values[place] for place in places.tolist()]
+
+
+def _first_of_each(ids: Sequence[Any]) -> Places:
+    """Return the place of the first candidate of each id; candidates without an id are all there."""
+    if isinstance(ids, range):
+        return np.arange(len(ids))
+    seen: set[Any] = set()
+    places = []
+    for place, each in enumerate(ids):
+        try:
+            if each is None or each not in seen:
+                places.append(place)
+                seen.add(each)
+        except TypeError as error:
+            raise DataError(
+                problem="A candidate's id is none.",
+                found=f"{each!r} ({type(each).__name__}) at place {place}",
+                fix="Give a text or an integer.",
+            ) from error
+    return np.array(places, np.intp)

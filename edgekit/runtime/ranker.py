@@ -139,7 +139,7 @@ class Ranker(Session):
         state = self._state
         base = self._user_rows(state, user)
         given = self._candidates(state, candidates)
-        places = _first_of_each(given.ids)
+        places = given.places
         scores = self._scores(state, base, given, places)
         best = best_of(scores, int(k))
         chosen = places[best]
@@ -261,23 +261,3 @@ def best_of(scores: Floats, count: int) -> Places:
     level = np.flatnonzero(scores == least)[: count - len(above)]
     chosen = np.concatenate([above, level])
     return chosen[np.argsort(-scores[chosen], kind="stable")]
-
-
-def _first_of_each(ids: Sequence[Any]) -> Places:
-    """Return the place of the first candidate of each id; candidates without an id are all there."""
-    if isinstance(ids, range):
-        return np.arange(len(ids))
-    seen: set[Any] = set()
-    places = []
-    for place, each in enumerate(ids):
-        try:
-            if each is None or each not in seen:
-                places.append(place)
-                seen.add(each)
-        except TypeError as error:
-            raise DataError(
-                problem="A candidate's id is none.",
-                found=f"{each!r} ({type(each).__name__}) at place {place}",
-                fix="Give a text or an integer.",
-            ) from error
-    return np.array(places, np.intp)
