@@ -50,16 +50,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     args = parser.parse_args()
     record = args.out.with_suffix(".json")
-    found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     about = {
         "date": datetime.date.today().isoformat(),
         "cpu": describe({}).cpu,
         "versions": {name: version(name) for name in ("onnxruntime", "openvino", "numpy")},
     }
     if args.timing:
-        found["times"] = {"about": about | {"lightgbm": version("lightgbm")}, **times(args)}
+        new = {"times": {"about": about | {"lightgbm": version("lightgbm")}, **times(args)}}
     else:
-        found["quality"] = {"about": about, **quality(args)}
+        new = {"quality": {"about": about, **quality(args)}}
+    found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    found |= new
     record.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     args.out.write_text(page(found), encoding="utf-8")
 

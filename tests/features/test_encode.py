@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.errors import DataError
@@ -32,6 +32,7 @@ class TestHash:
     def test_half_a_surrogate_pair_counts_as_the_replacement_character(self) -> None:
         assert fnv1a("x\ud800y") == fnv1a("x\ufffdy")
 
+    @settings(deadline=None)
     @given(st.text())
     def test_any_text_has_one(self, text: str) -> None:
         assert 0 <= fnv1a(text) < 2**32
@@ -135,6 +136,7 @@ class TestColumns:
     def test_the_number_of_rows_may_be_told(self) -> None:
         assert len(ENCODER.encode({}, rows=3)["price"]) == 3
 
+    @settings(deadline=None)
     @given(st.lists(st.one_of(st.none(), st.text(), st.integers(), st.floats(allow_nan=True, allow_infinity=False))))
     def test_every_row_is_within_its_table(self, values: list[Any]) -> None:
         whole = [None if isinstance(value, float) and not value.is_integer() else value for value in values]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.errors import ArtifactError
@@ -28,6 +28,7 @@ def rows(schema: Schema) -> dict[str, np.ndarray]:
     return {field.name: np.arange(field.rows, dtype=np.float32)[:, None] for field in schema.field}
 
 
+@settings(deadline=None)
 @given(st.lists(IDS, unique=True, max_size=20).map(tuple))
 def test_any_vocabulary_comes_back(vocabulary: tuple[str, ...]) -> None:
     schema = schema_of(vocabulary)
@@ -35,6 +36,7 @@ def test_any_vocabulary_comes_back(vocabulary: tuple[str, ...]) -> None:
     assert unpack_features(packed, "here").schema == schema
 
 
+@settings(deadline=None)
 @given(st.lists(IDS, unique=True, max_size=20).map(tuple))
 def test_every_id_keeps_its_row_in_another_place(vocabulary: tuple[str, ...]) -> None:
     schema = schema_of(vocabulary)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ MATRICES = arrays(
 )
 
 
+@settings(deadline=None)
 @given(MATRICES, st.sampled_from([8, 4]))
 def test_no_value_is_off_by_more_than_half_its_scale(values: NDArray[np.float32], bits: Bits) -> None:
     table = quantize_table(values, bits)
@@ -27,6 +28,7 @@ def test_no_value_is_off_by_more_than_half_its_scale(values: NDArray[np.float32]
     assert (error <= scales[:, None] / 2 * (1 + 1e-6)).all()
 
 
+@settings(deadline=None)
 @given(MATRICES, st.sampled_from([8, 4]))
 def test_scales_are_at_most_a_sixteenth_too_large(values: NDArray[np.float32], bits: Bits) -> None:
     table = quantize_table(values, bits)
@@ -36,6 +38,7 @@ def test_scales_are_at_most_a_sixteenth_too_large(values: NDArray[np.float32], b
     assert (scales <= np.maximum(wanted * (1 + 1 / 16), finest)).all()
 
 
+@settings(deadline=None)
 @given(arrays(np.int8, st.tuples(st.integers(1, 5), st.integers(1, 9)), elements=st.integers(-7, 7)))
 def test_four_bit_come_back_as_they_were_packed(levels: NDArray[np.int8]) -> None:
     # With 7 in every row the scale is exactly one.
@@ -45,6 +48,7 @@ def test_four_bit_come_back_as_they_were_packed(levels: NDArray[np.int8]) -> Non
     assert table.dense().tolist() == marked.tolist()
 
 
+@settings(deadline=None)
 @given(MATRICES)
 def test_32_bit_are_kept_as_they_are(values: NDArray[np.float32]) -> None:
     assert quantize_table(values, 32).dense().tolist() == values.tolist()
@@ -59,6 +63,7 @@ def test_the_size_of_ten_values_with_a_scale_of_one_byte() -> None:
     assert [quantize_table(values, bits).size for bits in (32, 8, 4)] == [4000, 1100, 600]
 
 
+@settings(deadline=None)
 @given(MATRICES, st.sampled_from([8, 4]))
 def test_rows_can_be_replaced_under_the_same_exponent(values: NDArray[np.float32], bits: Bits) -> None:
     table = quantize_table(values, bits)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -75,6 +75,7 @@ def expected(features: Features, user: Mapping[str, Any], given: Mapping[str, li
 
 
 class TestOrder:
+    @settings(deadline=None)
     @given(st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), min_size=0, max_size=30), st.integers(1, 40))
     def test_the_best_are_those_of_a_full_stable_sort(self, values: list[float], count: int) -> None:
         scores = np.array(values, np.float32)

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -77,6 +77,7 @@ class TestFigures:
         assert order_of(scores(1, 2, 2, 0, 2)).tolist() == [1, 2, 4, 0, 3]
         assert places_of(scores(1, 2, 2, 0, 2)).tolist() == [3, 0, 1, 4, 2]
 
+    @settings(deadline=None)
     @given(PAIRS)
     def test_order_change_is_what_it_is_defined_as(self, pair: tuple[NDArray[np.float32], NDArray[np.float32]]) -> None:
         assert order_change(*pair) == pytest.approx(slow_order_change(*pair), abs=1e-9)
@@ -87,12 +88,14 @@ class TestFigures:
         two = (one + rng.normal(0, 0.1, 600)).astype(np.float32)
         assert order_change(one, two) == pytest.approx(slow_order_change(one, two), rel=1e-9)
 
+    @settings(deadline=None)
     @given(SCORES)
     def test_a_list_does_not_differ_from_itself(self, values: NDArray[np.float32]) -> None:
         assert order_change(values, values) == 0
         assert ndcg(values, values, 10) == pytest.approx(1)
         assert top_overlap(values, values, 5) == 1
 
+    @settings(deadline=None)
     @given(SCORES)
     def test_only_the_order_counts(self, values: NDArray[np.float32]) -> None:
         moved = values * 2 + 5
@@ -131,6 +134,7 @@ class TestFigures:
         # The head of the reference are the first two; of its four pairs with the others one is wrong and one is level.
         assert auc_of_head(scores(4, 3, 2, 1), scores(4, 2, 3, 2), 2) == pytest.approx(2.5 / 4)
 
+    @settings(deadline=None)
     @given(PAIRS, st.integers(1, 30))
     def test_all_figures_are_shares(self, pair: tuple[NDArray[np.float32], NDArray[np.float32]], top: int) -> None:
         found = [order_change(*pair), ndcg(*pair, top), top_overlap(*pair, top), auc_of_head(*pair, top) or 0.0]
