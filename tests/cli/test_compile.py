@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.bundle import open_bundle
+from edgekit.cli.compile import _explained
 
 from .conftest import Edgekit
 
@@ -125,3 +126,13 @@ def test_a_dry_run_names_the_board_and_asks_it_nothing(in_process: Edgekit, cali
     flags = ("--host", "ssh://somebody@127.0.0.1:1", "--dry-run", "--json")
     done = in_process("compile", calibration, "-o", "net.edge", *flags)
     assert json.loads(done.stdout)["plan"]["measured on"] == "ssh://somebody@127.0.0.1:1"
+
+
+def test_the_search_for_the_placement_says_how_it_is_shortened() -> None:
+    told: list[tuple[str, int, int]] = []
+    progress = _explained(lambda *step: told.append(step))
+    progress("place", 20, 90)
+    progress("compile", 1, 3)
+    (search, *numbers), following = told
+    assert "--tune-seconds" in search and "--no-tune" in search and numbers == [20, 90]
+    assert following == ("compile", 1, 3)
