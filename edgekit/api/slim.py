@@ -38,7 +38,7 @@ def slimmed(
     """
     engine = {name: members[ENGINE_FOLDER + name] for name in manifest.engine.members}
     if manifest.engine.backend in _COMPILES_ANEW and manifest.engine.built == "here":
-        engine = {MODEL: _compacted(engine[MODEL], float_biases=manifest.engine.backend == "onnxruntime")}
+        engine = {MODEL: _compacted(engine[MODEL])}
         _require_same(manifest, engine, golden, outputs)
     record = manifest.engine.model_copy(update={"layers": (), "macs": {}, "members": tuple(sorted(engine))})
     smaller = manifest.model_copy(
@@ -53,14 +53,12 @@ def slimmed(
     return smaller, {**{ENGINE_FOLDER + name: data for name, data in engine.items()}, **features}
 
 
-def _compacted(model: bytes, float_biases: bool) -> bytes:
+def _compacted(model: bytes) -> bytes:
     import onnx
 
-    from edgekit.graph.compact import compact, with_float_biases, with_small_weights
+    from edgekit.graph.compact import compact, with_computed_scales, with_small_weights
 
-    smaller = with_small_weights(onnx.load_from_string(model))
-    # ONNX Runtime quantizes the bias of an 8-bit convolution itself, by the scale that it was quantized with here.
-    smaller = with_float_biases(smaller) if float_biases else smaller
+    smaller = with_computed_scales(with_small_weights(onnx.load_from_string(model)))
     return bytes(compact(smaller).SerializeToString(deterministic=True))
 
 

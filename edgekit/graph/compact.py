@@ -6,7 +6,7 @@ Of a small quantized network names and shapes are a third of the file. An engine
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 
 import numpy as np
@@ -64,27 +64,47 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     return smaller
 
 
-def with_float_biases(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a Q/DQ model whose convolutions read their biases in floating point, rounded as they are.
+def with_computed_scales(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a Q/DQ model in which the scale of a quantized bias is computed where the engine loads the model.
 
-    The scale of a quantized bias is the product of the scales of input and weights, which the model has already.
+    It is the product of the scales of the convolution's input and weights, bit by bit; where it is not, it stays.
     """
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
-    graph = changed.graph
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    makers = {name: node for node in graph.node for name in node.output}
-    biases = {node.input[2] for node in graph.node if node.op_type == "Conv" and len(node.input) > 2}
-    for name in sorted(biases & makers.keys()):
-        node = makers[name]
-        if node.op_type != "DequantizeLinear" or not {*node.input} <= constants.keys():
-            continue
-        integers, scale = (numpy_helper.to_array(constants[each]) for each in node.input[:2])
-        if integers.dtype != np.int32 or any(numpy_helper.to_array(constants[each]).any() for each in node.input[2:]):
-            continue
-        graph.initializer.append(numpy_helper.from_array((integers * scale).astype(np.float32), name))
-        graph.node.remove(node)
-    return _without_unread(changed)
+    view = GraphView(changed)
+    nodes: list[onnx.NodeProto] = []
+    for node in changed.graph.node:
+        factors = _factors_of_bias_scale(view, node)
+        if factors is not None:
+            name = f"{node.input[1]}/computed"
+            nodes.append(helper.make_node("Mul", [*factors], [name]))
+            node.input[1] = name
+        nodes.append(node)
+    return _without_unread(_with_nodes(changed, nodes))
+
+
+def _factors_of_bias_scale(view: GraphView, node: onnx.NodeProto) -> tuple[str, str] | None:
+    """Return the scales whose product is the scale of the bias that a node dequantizes, or None."""
+    reader = view.sole_reader(node.output[0]) if node.op_type == "DequantizeLinear" else None
+    if reader is None or reader.op_type != "Conv" or len(reader.input) < 3 or reader.input[2] != node.output[0]:
+        return None
+    makers = [view.producer(name) for name in reader.input[:2]]
+    if any(maker is None or maker.op_type != "DequantizeLinear" for maker in makers):
+        return None
+    first, second = (maker.input[1] for maker in makers if maker is not None)
+    if not all(view.is_constant(name) for name in (first, second, node.input[1])):
+        return None
+    product, scale = view.constant(first) * view.constant(second), view.constant(node.input[1])
+    shared = len(view.readers(node.input[1])) > 1
+    return (first, second) if not shared and product.shape == scale.shape and np.array_equal(product, scale) else None
+
+
+def _with_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> onnx.ModelProto:
+    """Replace a model's nodes; some of the new ones may be its own."""
+    copied = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copied)
+    return model
 
 
 def with_small_weights(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -105,15 +125,14 @@ def with_small_weights(model: onnx.ModelProto) -> onnx.ModelProto:
             others = tuple(each for each in range(weights.ndim) if each != axis)
             scale = np.abs(weights).max(axis=others, keepdims=True) / 127
             levels = np.rint(weights / np.where(scale > 0, scale, 1)).astype(np.int8)
-            added = {f"{name}/levels": levels, f"{name}/scale": scale.reshape(-1).astype(np.float32)}
+            added = {f"{name}/levels": levels, f"{name}/scale": scale.astype(np.float32)}
             changed.graph.initializer.extend(numpy_helper.from_array(each, key) for key, each in added.items())
-            nodes.append(helper.make_node("DequantizeLinear", [*added], [f"{name}/small"], axis=axis))
+            # Engines compute these once, when they load the model; a DequantizeLinear ONNX Runtime would at every run.
+            nodes.append(helper.make_node("Cast", [f"{name}/levels"], [f"{name}/cast"], to=onnx.TensorProto.FLOAT))
+            nodes.append(helper.make_node("Mul", [f"{name}/cast", f"{name}/scale"], [f"{name}/small"]))
             node.input[1] = f"{name}/small"
         nodes.append(node)
-    ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del changed.graph.node[:]
-    changed.graph.node.extend(ordered)
-    return _without_unread(changed)
+    return _without_unread(_with_nodes(changed, nodes))
 
 
 def _channel_axis(view: GraphView, node: onnx.NodeProto) -> int | None:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from edgekit.graph.compact import compact, with_float_biases, with_small_weights
+from edgekit.engines import OPTIMIZED_MODEL, new_session
+from edgekit.graph.compact import compact, with_computed_scales, with_small_weights
 from edgekit.graph.reference import ReferenceRun
 from tests.rankers import CANDIDATES, network
 
@@ -87,7 +91,7 @@ def test_names_stay_apart_however_many_there_are(nodes: int) -> None:
     assert "a" not in outputs
 
 
-def quantized(zero_point: int = 0) -> onnx.ModelProto:
+def quantized() -> onnx.ModelProto:
     """A convolution whose bias is quantized."""
     constants = {
         "x_scale": np.float32(0.02),
@@ -95,8 +99,8 @@ def quantized(zero_point: int = 0) -> onnx.ModelProto:
         "w": np.random.default_rng(0).integers(-127, 128, (3, 2, 1, 1), np.int8),
         "w_scale": np.array([0.01, 0.02, 0.005], np.float32),
         "b": np.array([100, -2000, 31], np.int32),
-        "b_scale": np.array([0.0002, 0.0004, 0.0001], np.float32),
-        "b_zero": np.full(3, zero_point, np.int32),
+        "b_scale": np.float32(0.02) * np.array([0.01, 0.02, 0.005], np.float32),
+        "b_zero": np.zeros(3, np.int32),
         "y_scale": np.float32(0.05),
     }
     nodes = [
@@ -108,6 +112,8 @@ def quantized(zero_point: int = 0) -> onnx.ModelProto:
         helper.make_node("QuantizeLinear", ["c", "y_scale", "x_zero"], ["yq"]),
         helper.make_node("DequantizeLinear", ["yq", "y_scale", "x_zero"], ["y"]),
     ]
+    for index, node in enumerate(nodes):
+        node.name = f"node {index}"
     info = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes,
@@ -119,19 +125,31 @@ def quantized(zero_point: int = 0) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
-def test_biases_in_floating_point_give_the_same() -> None:
+def test_the_scale_of_a_bias_is_computed_where_it_is_a_product() -> None:
     model = quantized()
-    changed = with_float_biases(model)
+    changed = with_computed_scales(model)
     onnx.checker.check_model(changed, full_check=True)
-    assert [node.op_type for node in changed.graph.node].count("DequantizeLinear") == 3
-    assert {one.name for one in changed.graph.initializer} == {"x_scale", "x_zero", "w", "w_scale", "bd", "y_scale"}
+    assert [node.op_type for node in changed.graph.node].count("Mul") == 1
+    assert "b_scale" not in {one.name for one in changed.graph.initializer}
     values = np.random.default_rng(1).normal(size=(1, 2, 1, 50)).astype(np.float32)
     found = [ReferenceRun(each)(values)["y"] for each in (model, changed)]
     np.testing.assert_array_equal(*found)
 
 
-def test_a_bias_about_another_zero_stays() -> None:
-    assert len(with_float_biases(quantized(zero_point=1)).graph.node) == 7
+def test_the_engine_fuses_it_as_before(tmp_path: Path) -> None:
+    graphs = []
+    for model in (quantized(), with_computed_scales(quantized())):
+        new_session(onnxruntime, model.SerializeToString(), 1, trace=tmp_path)
+        graphs.append([node.op_type for node in onnx.load(tmp_path / OPTIMIZED_MODEL).graph.node])
+    assert graphs[0] == graphs[1]
+    assert "QLinearConv" in graphs[0]
+
+
+def test_a_scale_that_is_no_product_stays() -> None:
+    model = quantized()
+    scale = next(one for one in model.graph.initializer if one.name == "b_scale")
+    scale.CopyFrom(numpy_helper.from_array(np.array([0.0002, 0.0004, 0.00011], np.float32), "b_scale"))
+    assert with_computed_scales(model).SerializeToString() == model.SerializeToString()
 
 
 def test_small_weights_change_little() -> None:
