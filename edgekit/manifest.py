@@ -85,6 +85,7 @@ class SceneLimits(Strict):
     max_lateral_px: float
     min_f1: float
     min_iou: float
+    min_ndcg: float = Field(default=0.99, description="of a ranker's list")
 
 
 class GoldenRecord(Strict):

@@ -126,5 +126,6 @@ def _agree(agreement: Agreement, limits: SceneLimits) -> bool:
     return (
         figures.get("f1", 1.0) >= limits.min_f1
         and figures.get("lateral_px", 0.0) <= limits.max_lateral_px
+        and figures.get("ndcg", 1.0) >= limits.min_ndcg
         and all(value >= limits.min_iou for value in masks)
     )
