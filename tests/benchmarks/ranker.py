@@ -26,7 +26,7 @@ import torch
 import edgekit
 from edgekit.features.schema import Schema, read_schema
 from edgekit.profiling.machine import describe
-from tests.benchmarks.ranker_page import page
+from tests.benchmarks.ranker_training_page import page
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "10_ranker"
@@ -38,7 +38,7 @@ from ranker.movielens import prepare_movielens  # noqa: E402
 from ranker.networks import NETWORKS, Dense, Mixer  # noqa: E402
 from ranker.planted import generate  # noqa: E402
 from ranker.samples import Samples  # noqa: E402
-from ranker.training import Settings, evaluate, train  # noqa: E402
+from ranker.training import PUBLISHED, Settings, evaluate, train  # noqa: E402
 
 SEEDS = (0, 1, 2)
 
@@ -62,26 +62,19 @@ class Data:
     best: float | None = None
 
 
-LITE = Mixer()
 FRAPPE = Settings()
 MOVIELENS = Settings(embedding_l2=0.01)
-PLANTED = Settings(batch=1024, embedding_l2=1e-3, epochs=40, annealing=5)
-SMALL = Mixer(tokens=7, width=8, block=8, basis=2, rank=2, head=(32,))
+PLANTED = Settings(batch=512, rate=3e-3, embedding_l2=0.03, epochs=30, annealing=2)
+SMALL = Mixer(width=32, basis=2, rank=2, head=(64,), dropout=0.2, feature_dropout=0.0)
 
 
 def _cases() -> dict[str, Case]:
     cases = {}
     for data, base in (("frappe", FRAPPE), ("movielens", MOVIELENS)):
-        tokens = 10 if data == "frappe" else 8
         for network, kind in NETWORKS.items():
-            if network == "infnet":
-                continue
-            size = kind.size
-            if isinstance(size, Mixer):
-                width = 2 * tokens if network == "rankmixer" else LITE.width
-                mixing = size.mixing
-                size = replace(LITE, mixing=mixing, tokens=tokens, width=width, block=LITE.block)
-            cases[f"{data}/{network}"] = Case(network, size, base)
+            if network != "infnet":  # it is for several tasks
+                cases[f"{data}/{network}"] = Case(network, kind.size, base)
+    cases["frappe/dnn-published"] = Case("dnn", Dense(), PUBLISHED)
     sharp, soft = replace(PLANTED, tau=(0.05, 0.05)), replace(PLANTED, tau=(1.0, 1.0))
     lite = Case("unimixing-lite", SMALL, PLANTED)
     variants = {
@@ -97,10 +90,10 @@ def _cases() -> dict[str, Case]:
         "basis 4": replace(lite, size=replace(SMALL, basis=4)),
         "rank 1": replace(lite, size=replace(SMALL, rank=1)),
         "rank 4": replace(lite, size=replace(SMALL, rank=4)),
-        "1 block": replace(lite, size=replace(SMALL, blocks=1)),
+        "2 blocks": replace(lite, size=replace(SMALL, blocks=2)),
         "4 blocks": replace(lite, size=replace(SMALL, blocks=4)),
         "full matrices (UniMixing)": Case("unimixer", replace(SMALL, mixing="full"), PLANTED),
-        "TokenMixer (RankMixer)": Case("rankmixer", replace(SMALL, mixing="token", width=14), PLANTED),
+        "TokenMixer (RankMixer)": Case("rankmixer", replace(SMALL, mixing="token"), PLANTED),
         "no mixing: DNN 400 x 3": Case("dnn", Dense(), PLANTED),
     }
     return cases | {f"planted/{name}": case for name, case in variants.items()}
@@ -167,7 +160,7 @@ def _data(name: str, args: argparse.Namespace, work: Path) -> Data | None:
     best = None
     if name == "planted":
         folder = work / name
-        best = generate(folder, 60_000, users=600, items=1000, seed=0)["test.clicked"]
+        best = generate(folder, 40_000, users=150, items=200, seed=0)["test.clicked"]
     elif name == "movielens" and args.movielens:
         folder = work / name
         prepare_movielens(args.movielens, folder)

@@ -27,7 +27,7 @@ from .planted import generate
 from .saved import load_ranker, save_ranker
 from .tables import find
 from .training import Progress, Settings, evaluate, train
-from .update import extended, learn_rows, unseen_ids
+from .update import extended, fitting, learn_rows, unseen_ids
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
 
@@ -138,6 +138,7 @@ def run_update(args: argparse.Namespace) -> None:
         evaluate(each, several.part(half, len(several))) for each, several in ((model, everything), (larger, samples))
     )
     features = read_features(args.features)
+    rows = fitting(rows, features.tables[args.field])
     write_delta(args.out, features, {args.field: rows}, args.number, bytes.fromhex(args.key.read_text().strip()))
     print(
         f"{args.out}: {len(ids)} rows of '{args.field}', learned from {half} interactions; AUC of {tasks[0]} on the "
@@ -207,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--annealing", type=int)
     training.add_argument("--average", type=float)
     training.add_argument("--seed", type=int)
-    training.add_argument("--threads", type=int, default=2)
+    training.add_argument("--threads", type=int, default=1)
     training.set_defaults(run=run_train)
     key = commands.add_parser("key", help="make the keys that updates are signed and checked with")
     key.add_argument("-o", "--out", type=Path, required=True)
@@ -222,7 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     update.add_argument("--key", type=Path, required=True, help="private.hex of `key`")
     update.add_argument("--field", required=True, help="whose new ids")
     update.add_argument("--number", type=int, default=1, help="of the update, counted from 1")
-    update.add_argument("--threads", type=int, default=2)
+    update.add_argument("--threads", type=int, default=1)
     update.set_defaults(run=run_update)
     exporting = commands.add_parser("export", help="write what `edgekit calibrate --recipe ranker` takes")
     exporting.add_argument("model", type=Path, help="folder that `train` wrote")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -94,12 +95,13 @@ def cost(model: Ranker) -> tuple[int, int]:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    model.eval()
-    dense = sum(parameter.numel() for parameter in model.network.parameters())
+    # The counter stumbles over parameters that are tokens where they want gradients.
+    network = copy.deepcopy(model.network).eval().requires_grad_(False)
+    dense = sum(parameter.numel() for parameter in network.parameters())
     flops = []
     for count in (2, 3):
         features = torch.zeros(count, model.table.shape[1] * len(model.schema.field), device=model.table.device)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model.network(features)
+        with FlopCounterMode(display=False) as counter:
+            network(features)
         flops.append(counter.get_total_flops())
     return dense, (flops[1] - flops[0]) // 2

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgekit.features.encode import Encoder
 from edgekit.features.schema import Schema
+from edgekit.features.tables import Table, largest_row
 
 from .model import Ranker
 from .samples import Samples
@@ -31,12 +31,12 @@ def unseen_ids(schema: Schema, field: str, path: Path) -> list[str]:
     if field not in {each.name for each in schema.field if each.kind == "categorical"}:
         message = f"the schema '{schema.name}' has no categorical field '{field}'"
         raise ValueError(message)
-    encoder, counts = Encoder(schema), Counter[str]()
+    known, counts = {text for each in schema.field if each.name == field for text in each.vocabulary}, Counter[str]()
     for columns in pieces(path, (field,)):
         if field not in columns:
             message = f"{path} has no column '{field}'"
             raise ValueError(message)
-        counts.update(value for value in map(str, columns[field]) if value and not encoder.knows(field, value))
+        counts.update(value for value in map(str, columns[field]) if value and value not in known)
     return sorted(counts, key=lambda text: (-counts[text], text))
 
 
@@ -91,3 +91,11 @@ def learn_rows(
         model.table.grad[mine] = kept
         optimizer.step()
     return dict(zip(ids, table.numpy().copy(), strict=True))
+
+
+def fitting(rows: Rows, table: Table) -> Rows:
+    """Return rows that a table of the device can hold: its scales end where its own rows once needed no more."""
+    if table.bits == 32:
+        return rows
+    limit = largest_row(table.bits, table.exponent)
+    return {text: np.clip(row, -limit, limit) for text, row in rows.items()}

@@ -20,8 +20,8 @@ from edgekit.features.folder import read_features
 from edgekit.features.schema import Schema, read_schema
 
 SIZES = {
-    "unimixing-lite": Mixer(tokens=7, width=8, block=8),
-    "other-blocks": Mixer(tokens=6, width=8, block=12, norm="post", whole=False, head=(8,), head_norm=False),
+    "unimixing-lite": Mixer(tokens=7, width=8, block=8, blocks=2, expansion=2, head=(64,)),
+    "other-blocks": Mixer(tokens=6, width=8, block=12, blocks=2, norm="post", whole=False, head=(8,), head_norm=False),
     "unimixer": Mixer("full", tokens=7, width=8, block=4, shared=True),
     "rankmixer": Mixer("token", tokens=6, width=12),
     "dnn": None,

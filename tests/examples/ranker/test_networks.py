@@ -11,7 +11,7 @@ from ranker.samples import Layout
 from edgekit.features.schema import Field, Schema
 
 SMALL: dict[str, Mixer | Dense] = {
-    name: Mixer(kind.size.mixing, tokens=4, width=8, block=8, head=(8,))
+    name: Mixer(kind.size.mixing, tokens=4, width=8, block=8, blocks=2, head=(8,), dropout=0, feature_dropout=0)
     if isinstance(kind.size, Mixer)
     else replace(kind.size, hidden=kind.size.hidden[:2], second=(100,), gate=8)
     for name, kind in NETWORKS.items()
@@ -44,6 +44,7 @@ def test_every_network_answers_every_task_and_learns(name: str, tasks: int) -> N
         optimizer.step()
         losses.append(float(loss.detach()))
     assert model(rows).shape == (64, tasks)
+    assert min(cost(model)) > 0
     assert losses[-1] < losses[0] / 2
     unused = [key for key, each in model.named_parameters() if each.grad is None]
     assert unused == []
@@ -55,7 +56,7 @@ def test_cost_counts_what_a_candidate_needs() -> None:
 
 
 def test_mixing_costs_what_the_factors_cost() -> None:
-    size = Mixer(tokens=10, width=16, block=16, blocks=1, head=())
+    size = Mixer(tokens=10, width=16, block=16, expansion=2, head=())
     one, two = (cost(Ranker(schema(10, 10), "unimixing-lite", replace(size, blocks=count)))[1] for count in (1, 2))
     # L = 160, B = 16: L B + L^2 / B for mixing (METHODS B.4), and three products per token.
     assert two - one == 160 * 16 + 160 * 160 // 16 + 10 * 3 * 16 * 32

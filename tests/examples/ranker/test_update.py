@@ -10,9 +10,10 @@ from ranker.model import Ranker
 from ranker.networks import Mixer
 from ranker.planted import generate
 from ranker.training import evaluate
-from ranker.update import extended, learn_rows, unseen_ids
+from ranker.update import extended, fitting, learn_rows, unseen_ids
 
 from edgekit.features.schema import read_schema
+from edgekit.features.tables import Bits, quantize_table, with_rows
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +63,15 @@ def test_only_the_new_rows_learn(shop: tuple[Path, Ranker]) -> None:
     assert not torch.equal(larger.tables()["item_id"][-2:], kept["item_id"][-2:])
     for name, value in model.network.state_dict().items():
         assert torch.equal(value, larger.network.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_rows_are_cut_to_what_a_table_can_hold(bits: Bits) -> None:
+    table = quantize_table(np.full((3, 4), 0.1, np.float32), bits)
+    rows = fitting({"a": np.array([0.05, -0.05, 9, -9], np.float32)}, table)
+    larger = with_rows(table, [3], np.stack(list(rows.values())))
+    assert larger.rows == 4
+    assert rows["a"][0] == np.float32(0.05)
+    assert 0.1 <= rows["a"][2] == -rows["a"][3] < 1
+    plain = quantize_table(np.full((3, 4), 0.1, np.float32), 32)
+    assert fitting({"a": np.array([9], np.float32)}, plain)["a"] == 9
