@@ -69,12 +69,14 @@ its figures are of.
 - `emulated` is ONNX Runtime's aarch64 build on a core that qemu-user emulates, `simulated` Qualcomm's simulator.
   "Q/DQ model" is the model that the engine is built from, under ONNX Runtime: what the device's own kernels make of it
   was not measured.
-- Speed is that of the engine, float32 over INT8 in the same engine, with its 95 % interval. It follows the target's
-  rules (`--no-tune`); what a search for the placement that pays adds and takes is told in [Placement](placement.md).
+- Speed is that of the engine, float32 over INT8 in the same engine, with its 95 % interval, timed while nothing else
+  ran. It follows the target's rules (`--no-tune`); what a search for the placement that pays adds and takes is told in
+  [Placement](placement.md).
 - MB is what the engine is loaded from, or what it is built from on the device.
 - Compiling ends with a check on golden inputs, which is within its time: for Qualcomm most of it is the simulator's.
+  It had one core to itself (`taskset -c 1 chrt -f 5`), while other processes ran on the other.
   Peak memory is that of the compiling process or of the vendor's compiler that it starts, the larger.
-- `intel-cpu-avx2` has weights of 7 bit for CPUs without VNNI; its speed here is that on a CPU which has VNNI.
+- `intel-cpu-avx2` has weights of 7 bit for CPUs without VNNI. This one has it, so that a speed here would say nothing.
 
 More of Qualcomm's processors is told in [Qualcomm HTP](qnn.md).
 """
@@ -224,7 +226,7 @@ def _run_engine(engine: Engine, values: NDArray[np.float32]) -> Mapping[str, NDA
 
 
 def _speedup(bundle: Bundle) -> tuple[float, float, float] | None:
-    if standing(bundle.manifest.target).runs != "here":
+    if standing(bundle.manifest.target).runs != "here" or not _is_what_it_is_for(bundle.manifest.target.name):
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -258,12 +260,24 @@ def _table_row(row: Row) -> str:
         *(format(row.figures[name], form) if name in row.figures else "-" for name, form in _FORMS.items()),
         masks or "-",
         str(row.frames),
-        f"{row.speedup[0]:.2f} ({row.speedup[1]:.2f} to {row.speedup[2]:.2f})" if row.speedup else _WHY_NOT[row.origin],
+        _speed(row),
         f"{row.bytes / 1e6:.2f}",
         "not timed" if row.seconds is None else f"{row.seconds:.1f}",
         "-" if row.peak_bytes is None else f"{row.peak_bytes / 1e6:.0f}",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _speed(row: Row) -> str:
+    if row.speedup:
+        return f"{row.speedup[0]:.2f} ({row.speedup[1]:.2f} to {row.speedup[2]:.2f})"
+    return _WHY_NOT[row.origin] if _is_what_it_is_for(row.target) else "not such a CPU"
+
+
+def _is_what_it_is_for(target: str) -> bool:
+    """Whether what runs a target here is ever the kind of machine that it stands for."""
+    board = load_target(target)
+    return board.runs != "here" or board.verified != "never run"
 
 
 _FORMS = {"f1": ".3f", "lateral_px": ".2f"}
