@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/ranker_device"))
     parser.add_argument("--effort", default="standard")
     parser.add_argument("--timing", action="store_true")
+    parser.add_argument("--note", default="on a machine that did nothing else", help="what else the machine did")
     parser.add_argument("--seconds", type=float, default=20.0)
     args = parser.parse_args()
     record = args.out.with_suffix(".json")
@@ -56,7 +57,7 @@ def main() -> None:
         "versions": {name: version(name) for name in ("onnxruntime", "openvino", "numpy")},
     }
     if args.timing:
-        new = {"times": {"about": about | {"lightgbm": version("lightgbm")}, **times(args)}}
+        new = {"times": {"about": about | {"lightgbm": version("lightgbm"), "note": args.note}, **times(args)}}
     else:
         new = {"quality": {"about": about, **quality(args)}}
     found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}

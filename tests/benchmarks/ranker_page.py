@@ -78,8 +78,8 @@ def times_part(times: Mapping[str, Any]) -> list[str]:
         "",
         "## How long a call takes",
         "",
-        f"Measured {_where(about)}, LightGBM {about['lightgbm']}; one thread, all in turn within one run, on a machine "
-        "that did nothing else. `rank` gives the best 20 of 1,000 candidates for one user: from a catalogue, or from "
+        f"Measured {_where(about)}, LightGBM {about['lightgbm']}; one thread, all in turn within one run, "
+        f"{about['note']}. `rank` gives the best 20 of 1,000 candidates for one user: from a catalogue, or from "
         "their values, which encodes them anew. LightGBM has the same columns as categories (100 trees of 63 leaves, "
         f"test AUC {times['lightgbm_auc']:.4f}) and is timed for `predict` alone, on rows that are encoded already.",
         "",
