@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from edgekit.errors import UsageError
 from edgekit.resources import find
@@ -37,11 +37,16 @@ class Preprocessing(Strict):
 
     @model_validator(mode="after")
     def _features_stay_as_they_are(self) -> Preprocessing:
-        others = sorted(self.model_dump(exclude_defaults=True).keys() - {"kind"})
+        fields = type(self).model_fields
+        others = sorted(name for name in fields if name != "kind" and getattr(self, name) != fields[name].default)
         if self.kind == "features" and others:
             message = f"features are not prepared like images: remove {', '.join(others)}"
             raise ValueError(message)
         return self
+
+    @model_serializer(mode="wrap")
+    def _of_its_kind(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {"kind": "features"} if self.kind == "features" else serialize(self)
 
 
 class Head(Strict):
