@@ -7,19 +7,20 @@ in a new process every time: where a process happens to put its weights changes 
 for. `benchmark_app` sets its inputs once, and reads the time that OpenVINO itself takes for a run; an application hands
 over a frame and takes the outputs. What that costs is measured beside it, run by run in one process.
 
-Against ONNX Runtime a bare loop around `InferenceSession.run` is a workload of the profiler's schedule, run by run.
+Against ONNX Runtime a bare loop around `InferenceSession.run` is a workload of the profiler's schedule, run by run, in
+new sessions every time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from edgekit.backends.openvino_core import import_openvino
 from edgekit.bundle import GoldenVector
 from edgekit.engines import import_onnxruntime, new_session
 from edgekit.profiling.bootstrap import widening
-from edgekit.profiling.latency import median, speedup
+from edgekit.profiling.latency import median
 from edgekit.profiling.machine import Watch, describe, noise_floor
 from edgekit.profiling.pace import Pace, Run, run_block
 from edgekit.profiling.schedule import Budget, Workload, calls_per_block, interleave, warm_up
@@ -41,7 +42,8 @@ from edgekit.runtime.preprocessing import Preprocessor
 from edgekit.runtime.session import Session, heads_of
 from edgekit.tasks import task_for
 
-TURNS = 8
+TURNS = 16
+STEPS_SECONDS = 10.0
 SECONDS = 1.0
 NOTHING_CALLS = 20_000
 
@@ -62,10 +64,12 @@ def edgekit_work(engine: str, model: bytes) -> Workload:
     return engine_work(engine, [session], [GoldenVector("", (1, 1), values, {})])
 
 
-def bare_work(model: bytes, values: np.ndarray[Any, Any]) -> Workload:
+def bare_work(model: bytes) -> Workload:
     """Return ONNX Runtime in a loop of its own: nothing but `run` between two readings of the clock."""
     session = new_session(import_onnxruntime(), model, 1)
-    feed = {session.get_inputs()[0].name: values}
+    spec = session.get_inputs()[0]
+    shape = [size if isinstance(size, int) else 1 for size in spec.shape]
+    feed = {spec.name: np.random.default_rng(0).random(shape, np.float32)}
 
     def run() -> tuple[int, ...]:
         start = time.perf_counter_ns()
@@ -75,38 +79,28 @@ def bare_work(model: bytes, values: np.ndarray[Any, Any]) -> Workload:
     return Workload("bare loop", ("engine",), run)
 
 
-def against_onnxruntime(model: bytes) -> dict[str, Any]:
-    """Return the medians of the profiler and of the bare loop, in ms."""
-    _, values = session_for("onnxruntime", model)
-    workloads = [edgekit_work("onnxruntime", model), bare_work(model, values)]
-    for each in workloads:
-        warm_up(each)
-    # Run by run, so that whatever else the machine does hits both alike.
-    ours, bare = (one.parts["engine"] for one in interleave(workloads, Budget(TURNS * SECONDS), calls=1).samples)
-    ratio = speedup(ours, bare)
-    assert ratio is not None
-    return {
-        "edgekit_ms": median(ours) / 1e6,
-        "other_ms": median(bare) / 1e6,
-        "ratio": ratio.value,
-        "interval_95": [ratio.interval.low, ratio.interval.high] if ratio.interval else None,
-        "samples": ours.size,
-    }
+def against_onnxruntime(model: bytes, turns: int) -> dict[str, Any]:
+    """Return the medians over turns of the profiler and of the bare loop, in ms; each turn has new sessions of both."""
+    makers, pairs = (partial(edgekit_work, "onnxruntime"), bare_work), []
+    for turn in range(turns):
+        # Where a session happens to put its weights changes its speed: neither is always made first.
+        first = turn % 2
+        made = {which: makers[which](model) for which in (first, 1 - first)}
+        workloads = [made[0], made[1]]
+        for each in workloads:
+            warm_up(each)
+        # Run by run, so that whatever else the machine does hits both alike.
+        ours, bare = (one.parts["engine"] for one in interleave(workloads, Budget(SECONDS), calls=1).samples)
+        pairs.append((median(ours) / 1e6, median(bare) / 1e6))
+    return beside(pairs)
 
 
-def against_benchmark_app(path: Path) -> dict[str, Any]:
-    """Return the medians over turns of the profiler and of OpenVINO's benchmark_app, in ms."""
-    pairs = []
-    for turn in range(TURNS):
-        # Whoever comes second finds a warmer machine.
-        tools = (one_turn, benchmark_app) if turn % 2 else (benchmark_app, one_turn)
-        took = {tool: tool(path) for tool in tools}
-        pairs.append((took[one_turn], took[benchmark_app]))
+def beside(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Return the medians over turns of ours and theirs in ms, and their ratio with a 95 % interval over turns."""
     ours, theirs = np.array(pairs).T
-    random = np.random.default_rng(0).integers(TURNS, size=(2000, TURNS))
-    resampled = np.median(ours[random], axis=1) / np.median(theirs[random], axis=1)
-    wider = widening(TURNS)
-    ratio = float(np.median(ours) / np.median(theirs))
+    picks = np.random.default_rng(0).integers(len(pairs), size=(2000, len(pairs)))
+    resampled = np.median(ours[picks], axis=1) / np.median(theirs[picks], axis=1)
+    ratio, wider = float(np.median(ours) / np.median(theirs)), widening(len(pairs))
     low, high = np.quantile(resampled, [0.025, 0.975])
     return {
         "edgekit_ms": float(np.median(ours)),
@@ -114,8 +108,18 @@ def against_benchmark_app(path: Path) -> dict[str, Any]:
         "ratio": ratio,
         "interval_95": [ratio - wider * (ratio - low), ratio + wider * (high - ratio)],
         "turns": [list(pair) for pair in pairs],
-        "steps_us": steps(path.read_bytes()),
     }
+
+
+def against_benchmark_app(path: Path, turns: int) -> dict[str, Any]:
+    """Return the medians over turns of the profiler and of OpenVINO's benchmark_app, in ms."""
+    pairs = []
+    for turn in range(turns):
+        # Whoever comes second finds a warmer machine.
+        tools = (one_turn, benchmark_app) if turn % 2 else (benchmark_app, one_turn)
+        took = {tool: tool(path) for tool in tools}
+        pairs.append((took[one_turn], took[benchmark_app]))
+    return beside(pairs) | {"steps_us": steps(path.read_bytes())}
 
 
 def one_turn(path: Path) -> float:
@@ -189,7 +193,7 @@ def steps(model: bytes) -> dict[str, float]:
     workloads += [Workload(name, ("engine",), timed(call)) for name, call in (calls | {"copied": by_openvino}).items()]
     for each in workloads:
         warm_up(each)
-    samples = interleave(workloads, Budget(TURNS * SECONDS), calls=1).samples
+    samples = interleave(workloads, Budget(STEPS_SECONDS), calls=1).samples
     took = {
         work.name: one.parts["engine"].ravel().astype(float) / 1e3 for work, one in zip(workloads, samples, strict=True)
     }
@@ -248,6 +252,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, help="a folder of folders with a model.onnx each")
     parser.add_argument("--only", default="*", help="of these folders, as a pattern")
+    parser.add_argument("--turns", type=int, default=TURNS)
     parser.add_argument("--turn", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("-o", "--out", type=Path)
     given = parser.parse_args()
@@ -259,11 +264,11 @@ def main() -> None:
     found: dict[str, Any] = {"cost": own_cost(), "onnxruntime": {}, "openvino": {}}
     print(json.dumps(found["cost"]), flush=True)
     for path in sorted(given.models.glob(f"{given.only}/model.onnx")):
-        found["onnxruntime"][path.parent.name] = against_onnxruntime(path.read_bytes())
-        found["openvino"][path.parent.name] = against_benchmark_app(path)
+        found["onnxruntime"][path.parent.name] = against_onnxruntime(path.read_bytes(), given.turns)
+        found["openvino"][path.parent.name] = against_benchmark_app(path, given.turns)
         for engine in ("onnxruntime", "openvino"):
             each = found[engine][path.parent.name]
-            low, high = each["interval_95"] or (math.nan, math.nan)
+            low, high = each["interval_95"]
             ratio = f"x{each['ratio']:.4f} ({low:.4f}..{high:.4f})"
             print(f"{path.parent.name} {engine}: {each['edgekit_ms']:.3f} {each['other_ms']:.3f} {ratio}", flush=True)
         print(json.dumps(found["openvino"][path.parent.name]["steps_us"]), flush=True)
