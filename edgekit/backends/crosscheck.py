@@ -108,9 +108,9 @@ def require_same_results(
     raise ModelError(
         problem=f"{engine} computes other results than ONNX Runtime from the same quantized model.",
         found="; ".join([*broken, f"against floating point: {_pair(expected.figures(), actual.figures(), engine)}"]),
-        fix="Do not use this model with this engine on this machine. OpenVINO is right with unsigned activations only, "
-        "and on a CPU without VNNI with weights of 7 bit only (intel-cpu-avx2): compile for a target whose scheme and "
-        "instruction set fit.",
+        fix="Do not use this model with this engine here. Calibrate for the target itself, or compile for one "
+        "whose scheme and instruction set fit: OpenVINO is right with unsigned activations only, and on a CPU without "
+        "VNNI with weights of 7 bit only (intel-cpu-avx2).",
     )
 
 

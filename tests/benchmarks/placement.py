@@ -177,6 +177,8 @@ def _rules(rows: dict[str, dict[str, Any]]) -> list[str]:
             f"{one[name]['speedup']:.2f} ({one[name]['low']:.2f} to {one[name]['high']:.2f})" for one in tried.values()
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    missing = [case.model for case in CASES if case.model not in tried]
+    lines += ["", f"Not timed: {', '.join(missing)}."] if missing else []
     return lines if tried else []
 
 
