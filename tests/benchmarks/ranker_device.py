@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("build/ranker_device"))
     parser.add_argument("--effort", default="standard")
+    parser.add_argument("--resume", action="store_true", help="take the calibrations that an earlier run left")
     parser.add_argument("--timing", action="store_true")
     parser.add_argument("--note", default="on a machine that did nothing else", help="what else the machine did")
     parser.add_argument("--seconds", type=float, default=20.0)
@@ -106,16 +107,7 @@ def quality(args: argparse.Namespace) -> dict[str, Any]:
         source = work / f"export{bits}"
         # 4 bit change the tables, and the tables alone: one target tells.
         for target in TARGETS if bits == 8 else TARGETS[:1]:
-            calibration = edgekit.calibrate(
-                source / "ranker.onnx",
-                source / "requests.npz",
-                recipe=work / "loose.toml",
-                features=source / "ranker.features",
-                target=target,
-                effort=args.effort,
-                out=work / f"{target}-{bits}",
-                overwrite=True,
-            )
+            calibration = calibrated(source, work / f"{target}-{bits}", target, args)
             whole = edgekit.compile(calibration, out=work / f"{target}-{bits}.edge", tune=False, overwrite=True)
             slim = edgekit.compile(
                 calibration, out=work / f"{target}-{bits}-slim.edge", tune=False, slim=True, overwrite=True
@@ -135,6 +127,22 @@ def quality(args: argparse.Namespace) -> dict[str, Any]:
                     "whole": whole.path.stat().st_size,
                 }
     return {"model": json.loads((args.model / "results.json").read_text()), "rows": rows, "compiled": compiled}
+
+
+def calibrated(source: Path, out: Path, target: str, args: argparse.Namespace) -> edgekit.Calibration:
+    """Calibrate an export, unless an earlier run that was broken off has done so."""
+    if args.resume and (out / "report.json").exists():
+        return edgekit.Calibration.open(out)
+    return edgekit.calibrate(
+        source / "ranker.onnx",
+        source / "requests.npz",
+        recipe=args.work / "loose.toml",
+        features=source / "ranker.features",
+        target=target,
+        effort=args.effort,
+        out=out,
+        overwrite=True,
+    )
 
 
 def times(args: argparse.Namespace) -> dict[str, Any]:
