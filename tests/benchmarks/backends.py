@@ -246,6 +246,8 @@ def page(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
         lines += ["| target | engine | figures of | F1 | shift px | IoU | frames | speed | MB | compile s | peak MB |"]
         lines += ["|" + "---|" * 11]
         lines += [_table_row(row) for row in rows if row.model == model]
+        missing = [name for name in boards() if name not in {row.target for row in rows if row.model == model}]
+        lines += ["", f"Not judged here: {', '.join(missing)}."] if missing else []
     return "\n".join(lines) + "\n"
 
 
