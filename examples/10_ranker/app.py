@@ -57,7 +57,7 @@ def _items(ranker: Any, rows: list[Row]) -> list[Row]:
 def _tell(ranking: Any) -> None:
     for name, score, drops in zip(ranking.ids, ranking.scores, ranking.drop_without, strict=True):
         field, drop = max(drops.items(), key=lambda pair: pair[1])
-        print(f"  {name:>6}  score {score:6.2f}  most of it from {field} ({drop:+.2f})")
+        print(f"  {name:>6}  score {score:6.2f}, which would be {drop:.2f} lower without {field}")
 
 
 if __name__ == "__main__":

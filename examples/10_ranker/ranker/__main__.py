@@ -205,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--embedding-l2", type=float)
     training.add_argument("--epochs", type=int)
     training.add_argument("--patience", type=int)
+    training.add_argument("--least-epochs", type=int, help="before an epoch that is no better can be one of the last")
     training.add_argument("--annealing", type=int)
     training.add_argument("--average", type=float)
     training.add_argument("--seed", type=int)

@@ -29,6 +29,7 @@ class Settings:
     Attributes:
         embedding_l2: Strength of (l2 / 2) * |table|^2, over the whole table as in FuxiCTR.
         patience: Epochs in a row without a better validation AUC until the end.
+        least_epochs: Epochs before such an epoch counts.
         decay: What each of these epochs divides the rate by.
         average: Decay per step of the moving average of all weights that is validated and kept; 0: no averaging.
         tau: First and last temperature of the mixing matrices.
@@ -41,6 +42,7 @@ class Settings:
     weight_decay: float = 0.0
     epochs: int = 100
     patience: int = 3
+    least_epochs: int = 0
     decay: float = 1.0
     least_rate: float = 1e-6
     average: float = 0.998
@@ -124,7 +126,7 @@ def train(
         if found > progress.best + 1e-6:
             progress.best, progress.best_epoch, progress.stalled = found, progress.epoch, 0
             kept = copy.deepcopy(judged.state_dict())
-        elif progress.epoch * steps > settings.annealing * steps * _mixes(model):
+        elif progress.epoch > max(settings.least_epochs, settings.annealing * _mixes(model)):
             # While the matrices still sharpen, a worse epoch says nothing yet.
             progress.stalled += 1
             for group in optimizer.param_groups:

@@ -100,6 +100,8 @@ def test_training_stops_where_nothing_improves() -> None:
     done = train(fresh(), noise, replace(noise, labels=1 - noise.labels), replace(QUICK, epochs=40, rate=1e-2))
     assert done.done
     assert done.epoch < 20
+    longer = replace(QUICK, epochs=40, rate=1e-2, least_epochs=25)
+    assert train(fresh(), noise, replace(noise, labels=1 - noise.labels), longer).epoch > 25
 
 
 def test_the_temperature_falls_in_a_line_and_stays() -> None:

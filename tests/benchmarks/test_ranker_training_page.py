@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.benchmarks.ranker import CASES
+from tests.benchmarks.ranker_training_page import page
+
+
+def test_the_page_says_what_was_measured(root: Path) -> None:
+    results = json.loads((root / "docs" / "ranker_accuracy.json").read_text())
+    assert page(results, CASES) == (root / "docs" / "ranker_accuracy.md").read_text()
+    assert {row.rsplit("/", 1)[0] for row in results["rows"]} <= CASES.keys()
+
+
+def test_a_bar_is_reached_by_three_seeds_before_rounding() -> None:
+    row = {"logloss": 0.1, "gauc": 0.9, "ece": 0.0, "epochs": 1, "seconds": 1, "best": None}
+    row |= {"size": {}, "settings": dict.fromkeys(("embedding_l2", "average", "tau", "annealing"))}
+    dnn = row | {"auc": 0.984, "dense_parameters": 400, "multiply_adds": 400}
+    lite = row | {"auc": 0.985, "dense_parameters": 100, "multiply_adds": 100}
+    about = {"date": "", "cpu": "", "versions": {}}
+    rows = {"frappe/dnn/0": dnn} | {f"frappe/unimixing-lite/{seed}": lite for seed in range(3)}
+    text = page({"about": about, "rows": rows}, CASES)
+    assert "| test AUC, mean of three seeds >= 0.9850 | 0.9850 | reached |" in text
+    assert "| 4.0 times, AUC +0.0010 | reached |" in text
+    rows["frappe/unimixing-lite/2"] = lite | {"auc": 0.98499}
+    text = page({"about": about, "rows": rows}, CASES)
+    assert "| test AUC, mean of three seeds >= 0.9850 | 0.9850 | **not reached** |" in text
+    del rows["frappe/unimixing-lite/2"]
+    assert "| test AUC, mean of three seeds >= 0.9850 | 0.9850 | **not reached** |" in page(
+        {"about": about, "rows": rows}, CASES
+    )
