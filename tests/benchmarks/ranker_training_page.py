@@ -63,15 +63,15 @@ validated and tested; training ends after three epochs in a row without a better
 before the 50th, since they learn more slowly. The row "published protocol" does without the average, and divides the
 rate by ten after an epoch without a better one, until two such epochs follow each other.
 
-Settings of mixers were chosen by the validation AUC, with the test AUC printed beside it; those of the baselines are the
-published ones. That mixers train for 50 epochs at least was settled after two seeds of UniMixing-Lite on Frappe_x1 had
-been seen, one of which had stopped early: trained again by that rule, its test AUC was the same, and the other had gone
-on to its 61st epoch by itself.
+Settings of mixers were chosen by the validation AUC, with the test AUC printed beside it; those of the baselines are
+the published ones. That mixers train for 50 epochs at least was settled after two seeds of UniMixing-Lite on Frappe_x1
+had been seen, one of which had stopped early: trained again by that rule, its test AUC was the same, and the other had
+gone on to its 61st epoch by itself.
 
-AUC is the mean over seeds with the standard deviation between them, GAUC the mean AUC within users, weighted by their rows, ECE
-the calibration error over 20 bins of equal count. Parameters are those beside the embedding table, multiply-adds those
-of one candidate, with the mixing matrices as the constants that they are on a device. Seconds are wall time on one
-thread of a machine that did much other work."""
+AUC is the mean over seeds with the standard deviation between them, GAUC the mean AUC within users, weighted by their
+rows, ECE the calibration error over 20 bins of equal count. Parameters are those beside the embedding table,
+multiply-adds those of one candidate, with the mixing matrices as the constants that they are on a device. Seconds are
+wall time on one thread of a machine that did much other work."""
 
 FRAPPE = """\
 Validation and test are the official rows. The official training rows were not at hand: the positives and the contexts
