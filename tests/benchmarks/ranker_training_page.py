@@ -82,7 +82,8 @@ them says how far the two columns can be compared."""
 MOVIELENS = """\
 A rating of 4 or more is a positive; the last 20 % of every user's ratings are the test, the 10 % before them the
 validation. Fields: user, film, genres (several), year (a number), the last films the user liked (a sequence), how many
-those were (a number), hour and weekday. Nobody has published figures for this split."""
+those were (a number), hour and weekday. Nobody has published figures for this split.
+Nothing was tuned on it: L2 on the embeddings is 0.01 for all networks, and everything else is as on Frappe_x1."""
 
 
 def _movielens(rows: Mapping[str, Any]) -> list[str]:
