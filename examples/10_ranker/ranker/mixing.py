@@ -8,6 +8,7 @@ blocks. All matrices are doubly stochastic and do not depend on the input, so a 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ def kronecker(across: Tensor, within: Tensor) -> Tensor:
     return big.reshape(blocks * block, blocks * block)
 
 
-class Mixing(nn.Module):
+class Mixing(nn.Module, ABC):
     """What the mixings share: the constraints on matrices, the temperature, and how they are applied.
 
     `tau` is part of the state, so that a checkpoint mixes as sharply as the network that wrote it.
@@ -109,9 +110,9 @@ class Mixing(nn.Module):
         self.blocks, self.block, self.symmetric = tokens * width // block, block, symmetric
         self.register_buffer("tau", torch.tensor(1.0))
 
+    @abstractmethod
     def logits(self) -> tuple[Tensor, Tensor]:
         """Return the unconstrained matrices: (blocks, blocks), and (blocks, B, B) or (1, B, B) where all share one."""
-        raise NotImplementedError
 
     def matrices(self) -> tuple[Tensor, Tensor]:
         """Return the doubly stochastic matrices: across (blocks, blocks), within (blocks, B, B)."""
