@@ -195,6 +195,7 @@ def _subject(bundle: Bundle, engine: str, options: Mapping[str, Any], threads: i
         options=options,
         threads=threads,
         on_chip_bytes=round(target.peak.on_chip_mb * 1e6) if target.peak.on_chip_mb else None,
+        reads=bundle.manifest.recipe.preprocessing.kind,
     )
 
 

@@ -235,6 +235,7 @@ class Config(Strict):
     rounds: int
     calls_per_block: int
     inputs: int
+    reads: Literal["image", "features"]
     frame_size: tuple[int, int]
     warm_up_rule: str
     warm_up: dict[str, dict[str, Any]]

@@ -37,6 +37,7 @@ class Subject:
         options: The engine's options, the same for both models.
         threads: The engine's threads; 0 is the engine's own choice.
         on_chip_bytes: Memory on the target's accelerator; none where its descriptor does not say.
+        reads: Whether frames are images, or rows of a ranker's features.
     """
 
     bundle: str
@@ -46,6 +47,7 @@ class Subject:
     options: Mapping[str, Any]
     threads: int
     on_chip_bytes: int | None = None
+    reads: Literal["image", "features"] = "image"
 
     @property
     def statement(self) -> str:

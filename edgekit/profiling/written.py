@@ -80,6 +80,7 @@ def _config(subject: Subject, method: Method) -> Json:
         "rounds": method.rounds,
         "calls_per_block": method.calls_per_block,
         "inputs": method.inputs,
+        "reads": subject.reads,
         "frame_size": list(method.frame_size),
         "warm_up_rule": STEADY_RULE,
         "warm_up": {name: asdict(warm) for name, warm in method.warm_up.items()},

@@ -33,24 +33,31 @@ EXAMPLE = ROOT / "examples" / "10_ranker"
 sys.path.insert(0, str(EXAMPLE))
 
 from ranker.dataset import PARTS, learn_schema, read_samples  # noqa: E402 - the example is no installed package
+from ranker.distill import Lessons, taught  # noqa: E402
 from ranker.model import Ranker, cost  # noqa: E402
 from ranker.movielens import prepare_movielens  # noqa: E402
 from ranker.networks import NETWORKS, Dense, Mixer  # noqa: E402
 from ranker.planted import generate  # noqa: E402
 from ranker.samples import Samples  # noqa: E402
-from ranker.training import PUBLISHED, Settings, evaluate, train  # noqa: E402
+from ranker.training import PUBLISHED, Progress, Settings, evaluate, train  # noqa: E402
 
 SEEDS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One network on one data set: how it is built and trained; `warm` is trained before with these settings."""
+    """One network on one data set: how it is built and trained.
+
+    `warm` is trained before with these settings. `teacher` is the case whose networks, one a seed, answer together what
+    this one learns.
+    """
 
     network: str
     size: Mixer | Dense
     settings: Settings
     warm: Settings | None = None
+    teacher: str = ""
+    lessons: Lessons | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ class Data:
 FRAPPE = Settings()
 MOVIELENS = Settings(embedding_l2=0.01)
 PLANTED = Settings(batch=512, rate=3e-3, embedding_l2=0.03, epochs=30, annealing=2)
+TAUGHT = Mixer(dropout=0.1, feature_dropout=0.0)
 SMALL = Mixer(width=32, basis=2, rank=2, head=(64,), dropout=0.2, feature_dropout=0.0)
 
 
@@ -77,6 +85,8 @@ def _cases() -> dict[str, Case]:
                 slow = isinstance(kind.size, Mixer)
                 cases[f"{data}/{network}"] = Case(network, kind.size, replace(base, least_epochs=50) if slow else base)
     cases["frappe/dnn-published"] = Case("dnn", Dense(), PUBLISHED)
+    for network, size in (("unimixing-lite", TAUGHT), ("dnn", Dense())):
+        cases[f"frappe/{network}-taught"] = Case(network, size, FRAPPE, teacher="frappe/finalmlp", lessons=Lessons())
     sharp, soft = replace(PLANTED, tau=(0.05, 0.05)), replace(PLANTED, tau=(1.0, 1.0))
     lite = Case("unimixing-lite", SMALL, PLANTED)
     variants = {
@@ -119,29 +129,13 @@ def main(args: argparse.Namespace) -> None:
                 if data not in loaded and (read := _data(data, args, Path(work))) is not None:
                     loaded[data] = read
                 if data in loaded:
-                    _add(json_file, row, measure(case, loaded[data], seed, row))
+                    _add(json_file, row, measure(case, loaded[data], seed, row, args.checkpoints or Path(work)))
     args.out.write_text(page(json.loads(json_file.read_text()), CASES))
 
 
-def measure(case: Case, data: Data, seed: int, row: str) -> dict[str, Any]:
+def measure(case: Case, data: Data, seed: int, row: str, checkpoints: Path) -> dict[str, Any]:
     """Train once and return the figures."""
-    torch.manual_seed(seed)
-    model = Ranker(data.schema, case.network, case.size)
-    seconds = 0.0
-    for stage in (case.warm, case.settings):
-        if stage is not None:
-            done = train(
-                model,
-                data.parts["train"],
-                data.parts["valid"],
-                replace(stage, seed=seed),
-                report=lambda progress, loss, found, rate: print(
-                    f"{row}: epoch {progress.epoch}, loss {loss:.4f}, validation AUC {found.auc:.5f}, rate {rate:.0e}, "
-                    f"{progress.seconds:.0f} s",
-                    flush=True,
-                ),
-            )
-            seconds += done.seconds
+    model, done, seconds = trained(case, data, seed, row, checkpoints)
     dense, work = cost(model)
     found = evaluate(model, data.parts["test"]).figures()
     print(f"{row}: test {found}", flush=True)
@@ -155,7 +149,37 @@ def measure(case: Case, data: Data, seed: int, row: str) -> dict[str, Any]:
         "best": data.best,
         "size": asdict(model.size),
         "settings": asdict(case.settings),
+        "teacher": case.teacher,
+        "lessons": asdict(case.lessons) if case.lessons else None,
     }
+
+
+def trained(case: Case, data: Data, seed: int, row: str, checkpoints: Path) -> tuple[Ranker, Progress, float]:
+    """Train a network, or go on where its checkpoint stands; also return the seconds of all stages."""
+    samples = data.parts["train"]
+    if case.lessons:
+        by = [f"{case.teacher}/{number}" for number in SEEDS]
+        teachers = [trained(CASES[case.teacher], data, number, name, checkpoints)[0] for number, name in enumerate(by)]
+        samples = taught(teachers, samples, data.schema, case.lessons)
+    torch.manual_seed(seed)
+    model = Ranker(data.schema, case.network, case.size)
+    seconds = 0.0
+    for stage, settings in (("warm", case.warm), ("", case.settings)):
+        if settings is not None:
+            done = train(
+                model,
+                samples,
+                data.parts["valid"],
+                replace(settings, seed=seed),
+                checkpoint=checkpoints / f"{row.replace('/', '-')}{stage}.pt",
+                report=lambda progress, loss, found, rate: print(
+                    f"{row}: epoch {progress.epoch}, loss {loss:.4f}, validation AUC {found.auc:.5f}, rate {rate:.0e}, "
+                    f"{progress.seconds:.0f} s",
+                    flush=True,
+                ),
+            )
+            seconds += done.seconds
+    return model, done, seconds
 
 
 def _data(name: str, args: argparse.Namespace, work: Path) -> Data | None:
@@ -196,6 +220,7 @@ if __name__ == "__main__":
     parser.add_argument("--movielens", type=Path, help="folder with ratings.csv and movies.csv of ml-latest-small")
     parser.add_argument("-o", "--out", type=Path, default=ROOT / "docs" / "ranker_accuracy.md")
     parser.add_argument("--only", nargs="*", default=[""], help="rows whose names start so, such as frappe/dnn/0")
+    parser.add_argument("--checkpoints", type=Path, help="folder to keep trained networks in; default: none are kept")
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
     parser.add_argument("--threads", type=int, default=1)
     main(parser.parse_args())

@@ -20,13 +20,13 @@ def test_a_bar_is_reached_by_three_seeds_before_rounding() -> None:
     lite = row | {"auc": 0.985, "dense_parameters": 100, "multiply_adds": 100}
     about = {"date": "", "cpu": "", "versions": {}}
     rows = {"frappe/dnn/0": dnn} | {f"frappe/unimixing-lite/{seed}": lite for seed in range(3)}
+    bar = "| test AUC, mean of three seeds, at least 0.9850 |"
     text = page({"about": about, "rows": rows}, CASES)
-    assert "| test AUC, mean of three seeds >= 0.9850 | 0.9850 | reached |" in text
-    assert "| 4.0 times, AUC +0.0010 | reached |" in text
+    assert f"{bar} 0.9850, reached | - |" in text
+    assert "| 4.0 times fewer, AUC +0.0010, reached | - |" in text
     rows["frappe/unimixing-lite/2"] = lite | {"auc": 0.98499}
-    text = page({"about": about, "rows": rows}, CASES)
-    assert "| test AUC, mean of three seeds >= 0.9850 | 0.9850 | **not reached** |" in text
+    assert f"{bar} 0.9850, **not reached** | - |" in page({"about": about, "rows": rows}, CASES)
     del rows["frappe/unimixing-lite/2"]
-    assert "| test AUC, mean of three seeds >= 0.9850 | 0.9850 | **not reached** |" in page(
-        {"about": about, "rows": rows}, CASES
-    )
+    assert f"{bar} 0.9850, **not reached** | - |" in page({"about": about, "rows": rows}, CASES)
+    rows |= {f"frappe/unimixing-lite-taught/{seed}": lite | {"auc": 0.9839} for seed in range(3)}
+    assert "| 4.0 times fewer, AUC -0.0001, **not reached** |" in page({"about": about, "rows": rows}, CASES)

@@ -239,8 +239,15 @@ def _conditions(profile: Json) -> dict[str, str]:
         "meanwhile": f"other processes {meanwhile['others']:.2f} cores, stolen by the hypervisor "
         f"{meanwhile['stolen']:.1%}",
         "versions": ", ".join(f"{name} {version}" for name, version in machine["versions"].items()),
-        "frame": "{} x {} px".format(*reversed(config["frame_size"])),
+        **_frame(config),
     }
+
+
+def _frame(config: Json) -> dict[str, str]:
+    height, width = config["frame_size"]
+    if config["reads"] == "features":
+        return {"one call": f"{height} candidates of {width} features"}
+    return {"frame": f"{width} x {height} px"}
 
 
 def _twice(machine: Json, key: str, unit: str) -> str:

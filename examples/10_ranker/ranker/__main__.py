@@ -18,6 +18,7 @@ from edgekit.features.folder import read_features
 from edgekit.features.schema import Schema, read_schema
 
 from .dataset import learn_schema, read_file, read_samples
+from .distill import Lessons, taught
 from .export import export
 from .metrics import Quality
 from .model import Ranker, cost
@@ -67,9 +68,14 @@ def run_train(args: argparse.Namespace) -> None:
     tasks = tuple(args.tasks.split(",")) if args.tasks else (schema.label,)
     settings = _settings(args)
     parts = {part: read_samples(args.data, part, schema, tasks) for part in ("train", "valid", "test")}
-    print(f"{args.network} on {len(parts['train'])} rows, {schema.width} numbers a row, {', '.join(tasks)}", flush=True)
+    rows = {part: len(samples) for part, samples in parts.items()}
+    print(f"{args.network} on {rows['train']} rows, {schema.width} numbers a row, {', '.join(tasks)}", flush=True)
     torch.manual_seed(settings.seed)
     model = _build(args, schema, len(tasks)).to("cuda" if torch.cuda.is_available() else "cpu")
+    lessons = Lessons(args.share, args.copies, settings.seed)
+    if args.teachers:
+        print(f"taught by {', '.join(str(folder) for folder in args.teachers)}", flush=True)
+        parts["train"] = taught(_teachers(args.teachers, tasks), parts["train"], schema, lessons)
     start = time.perf_counter()
 
     def report(progress: Progress, loss: float, found: Quality, rate: float) -> None:
@@ -89,8 +95,10 @@ def run_train(args: argparse.Namespace) -> None:
         "network": args.network,
         "size": asdict(model.size),
         "settings": asdict(settings),
+        "teachers": [str(folder) for folder in args.teachers],
+        "lessons": asdict(lessons) if args.teachers else None,
         "schema": schema.name,
-        "rows": {part: len(samples) for part, samples in parts.items()},
+        "rows": rows,
         "test": figures,
         "validation_auc": done.best,
         "epochs": done.epoch,
@@ -160,6 +168,17 @@ def _settings(args: argparse.Namespace) -> Settings:
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
+def _teachers(folders: list[Path], tasks: tuple[str, ...]) -> list[Ranker]:
+    teachers = []
+    for folder in folders:
+        teacher, answered = load_ranker(folder / "model.pt")
+        if answered != tasks:
+            message = f"{folder} answers {', '.join(answered)}, and not {', '.join(tasks)}"
+            raise ValueError(message)
+        teachers.append(teacher)
+    return teachers
+
+
 def _build(args: argparse.Namespace, schema: Schema, tasks: int) -> Ranker:
     size = NETWORKS[args.network].size
     known = {each.name for each in fields(size)}
@@ -198,6 +217,11 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--schema", type=Path, help="default: schema.toml in the data folder")
     training.add_argument("--network", choices=sorted(NETWORKS), default="unimixing-lite")
     training.add_argument("--size", nargs="*", default=[], metavar="NAME=VALUE", help="of the network, such as width=8")
+    training.add_argument(
+        "--teachers", nargs="*", type=Path, default=[], metavar="FOLDER", help="that `train` wrote: learn their answers"
+    )
+    training.add_argument("--share", type=float, default=Lessons.share, help="of the teachers in a real row's label")
+    training.add_argument("--copies", type=int, default=Lessons.copies, help="made-up rows per real one, with teachers")
     training.add_argument("--tasks", default="", help="columns of labels, a comma between; default: the schema's label")
     training.add_argument("--least", type=int, default=1, help="how often an id must occur to get a row of its own")
     training.add_argument("--batch", type=int)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -68,6 +69,14 @@ class Samples:
         """Return the samples from `start` to before `end`."""
         weights = None if self.weights is None else self.weights[start:end]
         return Samples(self.rows[start:end], weights, self.labels[start:end], self.users[start:end])
+
+    def fingerprint(self) -> str:
+        """Return what tells these samples from others."""
+        digest = hashlib.sha256()
+        for part in (self.rows, self.weights, self.labels):
+            if part is not None:
+                digest.update(part.cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     @classmethod
     def join(cls, parts: Sequence[Samples]) -> Samples:

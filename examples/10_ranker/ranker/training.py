@@ -114,7 +114,7 @@ def train(
     averaged = Averaged(model, settings.average) if settings.average else None
     progress, kept = Progress(), copy.deepcopy(model.state_dict())
     if checkpoint is not None and checkpoint.exists():
-        progress, kept = _restore(checkpoint, settings, model, optimizer, averaged)
+        progress, kept = _restore(checkpoint, settings, samples, model, optimizer, averaged)
     steps = -(-len(samples) // settings.batch)
     while progress.epoch < settings.epochs and not progress.done:
         start = time.perf_counter()
@@ -134,7 +134,7 @@ def train(
         progress.done = progress.stalled >= settings.patience
         progress.seconds += time.perf_counter() - start
         if checkpoint is not None:
-            _save(checkpoint, settings, progress, kept, model, optimizer, averaged)
+            _save(checkpoint, settings, samples, progress, kept, model, optimizer, averaged)
         if report is not None:
             report(progress, loss, figures[0], optimizer.param_groups[0]["lr"])
     model.load_state_dict(kept)
@@ -203,6 +203,7 @@ def evaluate(model: Ranker, samples: Samples, task: int = 0) -> Quality:
 def _save(
     path: Path,
     settings: Settings,
+    samples: Samples,
     progress: Progress,
     kept: dict[str, Any],
     model: Ranker,
@@ -211,6 +212,7 @@ def _save(
 ) -> None:
     state: dict[str, Any] = {
         "settings": asdict(settings),
+        "samples": samples.fingerprint(),
         "progress": asdict(progress),
         "kept": kept,
         "model": model.state_dict(),
@@ -226,6 +228,7 @@ def _save(
 def _restore(
     path: Path,
     settings: Settings,
+    samples: Samples,
     model: Ranker,
     optimizer: torch.optim.Optimizer,
     averaged: Averaged | None,
@@ -233,6 +236,9 @@ def _restore(
     state = torch.load(path, map_location=model.table.device)
     if state["settings"] != asdict(settings):
         message = f"{path} was trained with {state['settings']}, not with {asdict(settings)}: remove it to start again"
+        raise ValueError(message)
+    if state["samples"] != samples.fingerprint():
+        message = f"{path} was trained on other rows or labels: remove it to start again"
         raise ValueError(message)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])

@@ -163,3 +163,14 @@ def test_the_browser_would_tell_of_requests_complaints_and_overlaps(tmp_path: Pa
     assert any("Content Security Policy" in message for message in seen.console)
     assert seen.answers[0]["overlaps"]
     assert seen.answers[0]["wide"]
+
+
+def test_a_rankers_call_is_no_picture_in_pixels(tmp_path: Path) -> None:
+    found = profile()
+    height, width = found["config"]["frame_size"]
+    assert f"{width} x {height} px" in written(found, tmp_path)
+    (tmp_path / "page.html").unlink()
+    found["config"]["reads"] = "features"
+    page = written(found, tmp_path)
+    assert f"{height} candidates of {width} features" in page
+    assert f"{width} x {height} px" not in page
