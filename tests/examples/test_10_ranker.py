@@ -15,6 +15,9 @@ SMALL = {
     "planted -o build/data": "planted -o build/data --rows 4000 --users 40 --items 60",
     "train build/data": "train build/data --size tokens=2 width=16 block=16 blocks=1 expansion=1 head=[16] "
     "--batch 256 --rate 0.003 --embedding-l2 0.03 --epochs 4 --annealing 1",
+    "train --network finalmlp build/data": "train --network finalmlp build/data --size hidden=[16] second=[16] gate=16 "
+    "heads=2 --batch 256 --rate 0.003 --embedding-l2 0.03 --epochs 2",
+    "--size dropout=0.1 feature_dropout=0": "",
     "export build/model": "export build/model --candidates 40 --requests 48",
 }
 """What the README's commands are run with here: what its readers wait for, a test does not."""
@@ -48,7 +51,7 @@ def test_the_readme_of_the_example_runs(example: Path, root: Path) -> None:
     for told, small in SMALL.items():
         assert told in text
         text = text.replace(told, small)
-    first, update = re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
+    first, update, distilled = re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
     printed = run(example, root, first)
     assert "with the true chances, the test AUC of 'clicked' is 0.8" in printed
     results = json.loads((example / "build" / "model" / "results.json").read_text())
@@ -60,6 +63,10 @@ def test_the_readme_of_the_example_runs(example: Path, root: Path) -> None:
     printed = run(example, root, update)
     assert "3 rows of 'item_id'" in printed
     assert "After the update, with the 3 articles" in printed
+    assert "taught by build/teacher" in run(example, root, distilled)
+    taught = json.loads((example / "build" / "taught" / "results.json").read_text())
+    assert taught["teachers"] == ["build/teacher"]
+    assert taught["rows"] == results["rows"]
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> None:
@@ -94,6 +101,7 @@ def test_a_training_resumes_and_answers_several_questions(
         ("train . -o out --schema SCHEMAS/frappe.toml", r"\. holds neither train\.csv nor train\.parquet"),
         ("train few -o out --size tokes=2", "unimixing-lite has no 'tokes'; its size has: basis, block"),
         ("train few -o out --size block=7", "2 tokens of 80 do not cut into blocks of 7"),
+        ("train few -o out --teachers few", r"few.model\.pt"),
         ("train few -o out --tasks liked", "no column 'liked' for the label"),
         ("update few few/later.csv -o delta --features f --key k --field item_id", r"few.model\.pt"),
     ],
