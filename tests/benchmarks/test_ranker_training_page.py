@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from tests.benchmarks.ranker import CASES
-from tests.benchmarks.ranker_training_page import page
+from tests.benchmarks.ranker_training_page import chosen, page
 
 
 def test_the_page_says_what_was_measured(root: Path) -> None:
@@ -30,3 +30,13 @@ def test_a_bar_is_reached_by_three_seeds_before_rounding() -> None:
     assert f"{bar} 0.9850, **not reached** | - |" in page({"about": about, "rows": rows}, CASES)
     rows |= {f"frappe/unimixing-lite-taught/{seed}": lite | {"auc": 0.9839} for seed in range(3)}
     assert "| 4.0 times fewer, AUC -0.0001, **not reached** |" in page({"about": about, "rows": rows}, CASES)
+
+
+def test_of_a_choice_the_best_validation_counts_once_all_were_measured() -> None:
+    names = [name for name, case in CASES.items() if case.choice == "movielens/dnn"]
+    rows = {f"{name}/0": {"validation_auc": 0.7 + number / 100} for number, name in enumerate(names)}
+    assert chosen("movielens/dnn", rows, CASES) == names[-1]
+    rows[f"{names[1]}/0"] = {"validation_auc": 0.9}
+    assert chosen("movielens/dnn", rows, CASES) == names[1]
+    del rows[f"{names[0]}/0"]
+    assert chosen("movielens/dnn", rows, CASES) == ""
