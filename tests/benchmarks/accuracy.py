@@ -63,10 +63,7 @@ def _new(options: Options) -> Results:
     shutil.rmtree(options.work, ignore_errors=True)
     names = ("onnxruntime", "openvino", "nncf", "torch", "numpy")
     versions = {name: version(name) for name in names}
-    for tool, python in options.pythons.items():
-        if python is not None:
-            versions[PACKAGES[tool]] = foreign.version_of(python, PACKAGES[tool])
-    machine = describe({"edgekit": edgekit.__version__, **versions})
+    machine = describe({"edgekit": edgekit.__version__, **versions, **_foreign(options)})
     about = {
         "date": date.today().isoformat(),
         "cpu": machine.cpu,
@@ -77,12 +74,21 @@ def _new(options: Options) -> Results:
     return Results(options.settings(), about)
 
 
+def _foreign(options: Options) -> dict[str, str]:
+    return {
+        PACKAGES[tool]: foreign.version_of(python, PACKAGES[tool])
+        for tool, python in options.pythons.items()
+        if python is not None
+    }
+
+
 def _resumed(options: Options) -> Results:
     """Read what an interrupted run has measured; tools that were not installed are tried again."""
     data = json.loads(options.json.read_text())
     if data["settings"] != options.settings():
         sys.exit(f"{options.json} was measured with {data['settings']}, not with {options.settings()}: no --resume.")
     rows = [Row(**row) for row in data["rows"] if row["refused"] != NOT_INSTALLED]
+    data["about"]["versions"] |= _foreign(options)
     return Results(data["settings"], data["about"], rows)
 
 
