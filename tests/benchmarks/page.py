@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.benchmarks.bars import EFFORTS, Row, verdicts
+from tests.benchmarks.bars import COLUMNS, Row, verdicts
 
 
 @dataclass
@@ -104,7 +104,7 @@ def _bars(rows: Sequence[Row]) -> str:
     if not found:
         return ""
     lines = ["## Bars", "", "What this project set out to reach, compared before rounding.", ""]
-    lines += [f"| engine | model | bar | {' | '.join(EFFORTS)} |", "|---|---|---|---|---|"]
+    lines += [f"| engine | model | bar | {' | '.join(COLUMNS)} |", "|---|---|---|---|---|---|"]
     lines += [f"| {engine} | {model} | {bar} | {' | '.join(told)} |" for engine, model, bar, told in found]
     return "\n".join(lines) + "\n"
 

@@ -20,7 +20,8 @@ STANDARD = replace(QUICK, tool="edgekit-standard", figures={"f1": 0.99799, "late
 
 
 def told(*rows: Row) -> dict[str, tuple[str, ...]]:
-    return {bar: verdict for _, _, bar, verdict in verdicts(rows)}
+    """Verdicts on both efforts by bar."""
+    return {bar: verdict[1:] for _, _, bar, verdict in verdicts(rows)}
 
 
 def test_a_value_at_the_limit_reaches_it_and_one_beside_it_does_not_however_it_is_rounded() -> None:
@@ -35,6 +36,15 @@ def test_bars_on_other_rows_compare_with_these() -> None:
     assert found["recall, points from float32 <= 1"] == ("0.90 reached", "1.10 **not reached**")
     assert found["quantizing time, of NNCF's <= 1.5"] == ("1.50 reached", "-")
     assert found["quantizing time in s <= 240"] == ("-", "241 **not reached**")
+
+
+def test_half_precision_is_told_beside_where_a_bar_is_about_lanes() -> None:
+    half = replace(FLOAT, tool="bf16", figures={"f1": 0.997, "lateral_px": 0.5}, recall=0.9, speedup=1.7)
+    found = {bar: verdict[0] for _, _, bar, verdict in verdicts([FLOAT, half, QUICK])}
+    assert found["F1 >= 0.998"] == "0.9970 **not reached**"
+    assert found["shift in px <= 1.2"] == "0.500 reached"
+    assert found["speed, of NNCF's >= 0.95"] == "-"
+    assert {verdict[0] for *_, verdict in verdicts([FLOAT, QUICK])} == {"-"}
 
 
 def test_what_is_missing_is_not_called_reached() -> None:
