@@ -195,9 +195,21 @@ class SelectStep(Strict):
 
     step: Literal["select"]
     frames: int = Field(default=12, ge=1, description="frames that distortion is measured on, evenly spread")
+    cost: Literal["time", "macs"] = Field(
+        default="time",
+        description="what keeping layers costs: time, as estimated for feature maps, or their MACs alone",
+    )
     max_slowdown: float = Field(default=0.03, ge=0, description="largest loss of time, as estimated")
     min_macs_share: float = Field(default=0.9, ge=0, le=1, description="share of the MACs in 8 bit that must stay so")
     max_rounds: int = Field(default=8, ge=1)
+
+    @model_validator(mode="after")
+    def _time_is_estimated_or_left_alone(self) -> SelectStep:
+        # A recipe that a bundle holds gives every key, so only a value that is not the default was asked for.
+        if self.cost == "macs" and self.max_slowdown != type(self).model_fields["max_slowdown"].default:
+            message = 'max_slowdown limits time, which cost = "macs" does not estimate: remove one of them'
+            raise ValueError(message)
+        return self
 
 
 class ReconstructStep(Strict):

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from edgekit.errors import UsageError
 from edgekit.recipes import (
@@ -220,6 +221,13 @@ def test_the_docs_list_every_shipped_recipe_and_every_key(root: Path) -> None:
     keys -= {"family", "step"}
     assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
     assert [key for key in Recipe.model_fields if key not in text] == []
+
+
+def test_a_limit_on_time_needs_a_cost_in_time() -> None:
+    step = SelectStep(step="select", cost="macs")
+    assert SelectStep.model_validate(step.model_dump()) == step
+    with pytest.raises(ValidationError, match="max_slowdown limits time"):
+        SelectStep(step="select", cost="macs", max_slowdown=0.1)
 
 
 def test_effort_decides_which_steps_run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from edgekit.calibration.probe import Probe
 from edgekit.calibration.scales import TensorScale, choose_scales
 from edgekit.calibration.selection import Budget, select
 from edgekit.calibration.sensitivity import Analysis, analyse
-from edgekit.calibration.speed import estimated_cost
+from edgekit.calibration.speed import estimated_cost, macs_cost
 from edgekit.calibration.variants import Variants, remembered_scales
 from edgekit.errors import UsageError
 from edgekit.frames import FrameSource
@@ -147,8 +148,10 @@ def select_nodes(state: State, step: SelectStep, progress: Progress) -> State:
     probe = Probe(ReferenceRun(state.model), frames, state.preprocessor, recipe, distortion_for(recipe))
     analysis = Analysis(probe, variants)
     sensitivity = analyse(analysis, progress)
-    budget = Budget(step.max_slowdown, step.min_macs_share, max_rounds=step.max_rounds)
-    selection = select(analysis, sensitivity, estimated_cost(state.model, variants.nodes), budget, progress)
+    by_time = step.cost == "time"
+    cost = estimated_cost(state.model, variants.nodes) if by_time else macs_cost(state.model)
+    budget = Budget(step.max_slowdown if by_time else math.inf, step.min_macs_share, max_rounds=step.max_rounds)
+    selection = select(analysis, sensitivity, cost, budget, progress, step.cost)
     placement = _explained(place(state.model, scheme, selection.keep), selection.why())
     scales = choose_scales(state.model, placement, scheme, state.observations, state.ranges, state.grids)
     records = {"sensitivity": sensitivity.to_json(), "selection": selection.to_json()}

@@ -20,7 +20,10 @@ from edgekit.calibration.speed import CostModel
 from edgekit.graph.cost import node_costs
 from edgekit.progress import Progress, silent
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+Unit = Literal["time", "macs"]
+PRICES: dict[Unit, str] = {"time": "time", "macs": "of the multiply-accumulates"}
 
 FREE = 1e-3
 """A loss of speed below this is none: it is beneath what can be measured."""
@@ -34,7 +37,7 @@ class Budget:
     """What a selection may spend.
 
     Attributes:
-        max_slowdown: Largest loss of time, relative to nothing kept.
+        max_slowdown: Largest rise of the cost, relative to nothing kept.
         min_macs_share: Share of the multiply-accumulates that the target's rules compute in 8 bit, which must stay so.
         min_gain: A round must lower the distortion by this share of what it was with nothing kept.
         width: Candidates measured again per round.
@@ -58,7 +61,7 @@ class Round:
         nodes: The nodes.
         before, after: Measured distortion before and after it.
         expected_before, expected_after: Distortion that the noise lets expect.
-        time_before, time_after: Time relative to nothing kept.
+        cost_before, cost_after: Cost relative to nothing kept.
         why: All this in a sentence.
     """
 
@@ -69,8 +72,8 @@ class Round:
     after: float
     expected_before: float
     expected_after: float
-    time_before: float
-    time_after: float
+    cost_before: float
+    cost_after: float
     why: str
 
 
@@ -83,7 +86,8 @@ class Selection:
         rounds: How that came about.
         before: Measured distortion with nothing kept.
         after: Measured distortion with the selection.
-        time: Time relative to nothing kept, by the cost model.
+        cost: Relative to nothing kept, by the cost model.
+        unit: What the cost model counts.
         macs_share: Share of all multiply-accumulates that run in 8 bit.
         macs_share_of_rules: Share of those that the target's rules would run in 8 bit.
         stopped: Why no more is kept.
@@ -95,7 +99,8 @@ class Selection:
     rounds: tuple[Round, ...]
     before: float
     after: float
-    time: float
+    cost: float
+    unit: Unit
     macs_share: float
     macs_share_of_rules: float
     stopped: str
@@ -119,7 +124,7 @@ class _State:
     measured: float
     expected: float
     score: float
-    time: float
+    cost: float
 
 
 @dataclass(frozen=True)
@@ -145,30 +150,32 @@ def select(
     cost: CostModel,
     budget: Budget | None = None,
     progress: Progress = silent,
+    unit: Unit = "time",
 ) -> Selection:
     """Choose the nodes to keep.
 
     Args:
         analysis: What the sensitivities were measured with.
         sensitivity: What it found: the groups and layers that are not harmless are the candidates.
-        cost: What keeping nodes costs in speed.
+        cost: What keeping nodes costs.
         budget: What may be spent.
         progress: Told after every round.
+        unit: What the cost model counts, for the reasons.
 
     Raises:
         ArtifactError: A quantized variant gives values that are not finite.
     """
-    return _Search(analysis, cost, budget or Budget()).run(sensitivity, progress)
+    return _Search(analysis, cost, budget or Budget(), unit).run(sensitivity, progress)
 
 
 class _Search:
-    def __init__(self, analysis: Analysis, cost: CostModel, budget: Budget) -> None:
+    def __init__(self, analysis: Analysis, cost: CostModel, budget: Budget, unit: Unit) -> None:
         self._analysis = analysis
-        self._cost, self._budget = cost, budget
+        self._cost, self._budget, self._unit = cost, budget, unit
         self._macs = {one.name: one.macs for one in node_costs(analysis.variants.model)}
         self._start = (analysis.models, analysis.runs)
         everything = analysis.everything.mean
-        self._base = _State(frozenset(), everything, everything, everything, time=1.0)
+        self._base = _State(frozenset(), everything, everything, everything, cost=1.0)
 
     def run(self, sensitivity: Sensitivity, progress: Progress) -> Selection:
         state, rounds = self._base, list[Round]()
@@ -194,18 +201,18 @@ class _Search:
 
         Also returned: the candidates with what was learned, and whether any is within the budget.
         """
-        times = {one.nodes: self._time(state.keep | one.nodes) for one in candidates}
-        affordable = [one for one in candidates if self._affords(state.keep | one.nodes, times[one.nodes])]
-        affordable.sort(key=lambda one: (-_ratio(one.gain(state.score), times[one.nodes] - state.time), one.name))
+        costs = {one.nodes: self._relative(state.keep | one.nodes) for one in candidates}
+        affordable = [one for one in candidates if self._affords(state.keep | one.nodes, costs[one.nodes])]
+        affordable.sort(key=lambda one: (-_ratio(one.gain(state.score), costs[one.nodes] - state.cost), one.name))
         tried: dict[frozenset[str], _State] = {}
         gains: dict[frozenset[str], float] = {}
         worth: list[_Candidate] = []
         for count, one in enumerate(affordable):
             # Where none of the first is worth it, a few more are looked at, as long as they promise anything.
-            least = self._least_gain(times[one.nodes] - state.time)
+            least = self._least_gain(costs[one.nodes] - state.cost)
             if count >= self._budget.width * (1 if worth else PATIENCE) or one.gain(state.score) < least:
                 continue
-            tried[one.nodes] = self._state(state.keep | one.nodes, times[one.nodes])
+            tried[one.nodes] = self._state(state.keep | one.nodes, costs[one.nodes])
             gains[one.nodes] = state.score - tried[one.nodes].score
             if gains[one.nodes] >= least:
                 worth.append(one)
@@ -213,7 +220,7 @@ class _Search:
         learned = [replace(one, power=powers.get(one.nodes, one.power)) for one in candidates]
         if not worth:
             return None, learned, bool(affordable) or not candidates
-        best = max(worth, key=lambda one: _ratio(gains[one.nodes], times[one.nodes] - state.time))
+        best = max(worth, key=lambda one: _ratio(gains[one.nodes], costs[one.nodes] - state.cost))
         return (best.name, tried[best.nodes]), learned, True
 
     def _prune(self, state: _State, rounds: Sequence[Round]) -> tuple[_State, list[Round]]:
@@ -221,8 +228,8 @@ class _Search:
         returned = []
         for one in rounds[:-1]:
             keep = state.keep - frozenset(one.nodes)
-            without = self._state(keep, self._time(keep))
-            saved = state.time - without.time
+            without = self._state(keep, self._relative(keep))
+            saved = state.cost - without.cost
             if saved >= FREE and without.score - state.score < self._least_gain(saved):
                 returned.append(self._round("return", one.name, frozenset(one.nodes), state, without))
                 state = without
@@ -232,17 +239,17 @@ class _Search:
         """What costs no speed is worth any gain; a tenth of the usual one keeps out rounding errors."""
         return max(self._budget.min_gain * self._base.score * (0.1 if slowdown < FREE else 1.0), NOTHING)
 
-    def _state(self, keep: frozenset[str], time: float) -> _State:
+    def _state(self, keep: frozenset[str], cost: float) -> _State:
         reading = self._analysis.without(keep)
         expected = self._analysis.expected(reading)
-        return _State(keep, reading.mean, expected, self._analysis.blend(reading.mean, expected), time)
+        return _State(keep, reading.mean, expected, self._analysis.blend(reading.mean, expected), cost)
 
-    def _time(self, keep: frozenset[str]) -> float:
+    def _relative(self, keep: frozenset[str]) -> float:
         return self._cost(self._analysis.variants.kept(keep))
 
-    def _affords(self, keep: frozenset[str], time: float) -> bool:
+    def _affords(self, keep: frozenset[str], cost: float) -> bool:
         shares = self._shares(keep)
-        return time - 1.0 <= self._budget.max_slowdown + 1e-9 and shares[1] >= self._budget.min_macs_share - 1e-9
+        return cost - 1.0 <= self._budget.max_slowdown + 1e-9 and shares[1] >= self._budget.min_macs_share - 1e-9
 
     def _shares(self, keep: frozenset[str]) -> tuple[float, float]:
         """Return the share in 8 bit of all multiply-accumulates, and of those that the rules quantize."""
@@ -254,8 +261,10 @@ class _Search:
     def _round(
         self, action: Literal["keep", "return"], name: str, nodes: frozenset[str], before: _State, after: _State
     ) -> Round:
-        change = after.time - before.time
-        speed = "no loss of speed" if abs(change) < FREE else f"{change:+.1%} time"
+        change = after.cost - before.cost
+        price = f"{change:+.1%} {PRICES[self._unit]}"
+        if abs(change) < FREE:
+            price = "no loss of speed" if self._unit == "time" else "next to no work"
         intent = "kept by selection" if action == "keep" else "returned to 8 bit"
         return Round(
             action=action,
@@ -265,9 +274,9 @@ class _Search:
             after=after.measured,
             expected_before=before.expected,
             expected_after=after.expected,
-            time_before=before.time,
-            time_after=after.time,
-            why=f"{intent}: distortion {before.score:.3g} to {after.score:.3g}, {speed}",
+            cost_before=before.cost,
+            cost_after=after.cost,
+            why=f"{intent}: distortion {before.score:.3g} to {after.score:.3g}, {price}",
         )
 
     def _selection(self, state: _State, rounds: tuple[Round, ...], stopped: str) -> Selection:
@@ -277,7 +286,8 @@ class _Search:
             rounds=rounds,
             before=self._base.measured,
             after=state.measured,
-            time=state.time,
+            cost=state.cost,
+            unit=self._unit,
             macs_share=shares[0],
             macs_share_of_rules=shares[1],
             stopped=stopped,

@@ -1,4 +1,4 @@
-"""What it costs in speed to keep nodes in higher precision: estimated from their work, or measured in the engine."""
+"""What it costs to keep nodes in higher precision: time, estimated or measured in the engine, or their work alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgekit.graph.cost import node_costs, tensor_shapes
 from edgekit.targets import Target
 
 CostModel = Callable[[frozenset[str]], float]
-"""Returns the time of a run with these nodes kept, relative to a run with nothing kept."""
+"""Returns what a run costs with these nodes kept, relative to a run with nothing kept."""
 
 Loader = Callable[[frozenset[str]], Engine]
 
@@ -55,6 +55,13 @@ def estimated_cost(
         return 1.0 + (work + per_value * sum(sizes[name] for name in carried)) / whole
 
     return relative
+
+
+def macs_cost(model: onnx.ModelProto) -> CostModel:
+    """Count the multiply-accumulates that nodes take from 8 bit, as a share of all: exact, and silent about time."""
+    macs = {cost.name: cost.macs for cost in node_costs(model)}
+    whole = max(sum(macs.values()), 1)
+    return lambda kept: 1.0 + sum(macs[name] for name in kept) / whole
 
 
 def measured_cost(build: Loader, inputs: Mapping[str, Any], *, rounds: int = 30, calls: int = 3) -> CostModel:

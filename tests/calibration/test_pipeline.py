@@ -51,7 +51,7 @@ def test_selected_nodes_stay_in_floating_point_and_say_why(tmp_path: Path) -> No
     assert selection["keep"]
     assert selection["after"] <= selection["before"]
     assert selection["macs_share_of_rules"] >= 0.7
-    assert selection["time"] <= 3.0
+    assert selection["cost"] <= 3.0
     view = GraphView(onnx.load(result.qdq_model))
     for name in selection["keep"]:
         assert result.scales.nodes[name].precision == "fp16"

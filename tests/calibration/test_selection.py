@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from edgekit.calibration.probe import Reading
 from edgekit.calibration.selection import Budget, Selection, select
 from edgekit.calibration.sensitivity import Analysis, Options, analyse
-from edgekit.calibration.speed import estimated_cost
+from edgekit.calibration.speed import estimated_cost, macs_cost
 from edgekit.graph.cost import node_costs, tensor_shapes
 from edgekit.graph.placement import place
 from tests.calibration.planted import ROWS, analysis_of, chain, row_net
@@ -69,10 +69,10 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
 def test_budgets_are_kept(studied: Analysis, slowdown: float, share: float, rounds: int) -> None:
     budget = Budget(max_slowdown=slowdown, min_macs_share=share, min_gain=1e-4, max_rounds=rounds)
     found = selected(studied, budget)
-    assert found.time <= 1 + slowdown + 1e-9
+    assert found.cost <= 1 + slowdown + 1e-9
     assert found.macs_share_of_rules >= share - 1e-9
     assert sum(one.action == "keep" for one in found.rounds) <= rounds
-    assert (found.keep == ()) == (found.time == 1.0)
+    assert (found.keep == ()) == (found.cost == 1.0)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_the_same_selection_gives_the_same_text(tmp_path: Path) -> None:
     texts = [json.dumps(selected(analysis_of(chain("c3"), tmp_path), ROOMY).to_json()) for _ in range(2)]
     assert texts[0] == texts[1]
     data = json.loads(texts[0])
-    assert data["schema_version"] == 1
+    assert data["schema_version"] == 2
     assert data["keep"] == ["stage/c3"]
 
 
@@ -139,7 +139,7 @@ def test_what_a_later_round_makes_needless_goes_back(tmp_path: Path) -> None:
     ]
     assert found.keep == ("stage/c2",)
     assert set(found.why()) == {"stage/c2"}
-    assert found.time == 1.5
+    assert found.cost == 1.5
 
 
 def test_every_round_is_told(tmp_path: Path) -> None:
@@ -169,3 +169,12 @@ def test_cost_by_values_that_are_carried() -> None:
     work = sum(cost.macs for cost in node_costs(model))
     cost = estimated_cost(model, nodes, ratio=1.0, per_value=7.0)
     assert cost(frozenset({kept.name})) == pytest.approx(1.0 + 7.0 * values / work)
+
+
+def test_reasons_name_what_the_cost_counts(studied: Analysis) -> None:
+    model = studied.variants.model
+    found = select(studied, analyse(studied), macs_cost(model), Budget(1.0, 0.0, min_gain=1e-4), unit="macs")
+    assert found.unit == "macs"
+    assert found.cost == pytest.approx(2 - found.macs_share)
+    assert all("of the multiply-accumulates" in reason for reason in found.why().values())
+    assert found.why()

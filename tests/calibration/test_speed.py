@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from edgekit.backends.onnxruntime import OnnxRuntimeBackend
-from edgekit.calibration.speed import engine_builder, measured_cost
+from edgekit.calibration.speed import engine_builder, macs_cost, measured_cost
+from edgekit.graph.cost import node_costs
 from edgekit.targets import load_target
 from tests.calibration.planted import chain, frames, variants_of
 from tests.graph.schemes import scheme
@@ -48,6 +50,16 @@ def test_both_models_run_in_turn_and_each_choice_is_measured_once() -> None:
     assert {name: engine.runs for name, engine in built.items()} == {frozenset(): 12, kept: 12}
     assert built[kept].closed
     assert not built[frozenset()].closed
+
+
+def test_work_alone_is_the_share_of_the_macs() -> None:
+    model = chain()
+    macs = {one.name: one.macs for one in node_costs(model)}
+    cost = macs_cost(model)
+    assert cost(frozenset()) == 1.0
+    name = next(iter(macs))
+    assert cost(frozenset({name})) == 1 + macs[name] / sum(macs.values())
+    assert cost(frozenset(macs)) == pytest.approx(2.0)
 
 
 def test_variants_are_measured_in_a_real_engine(tmp_path: Path) -> None:
