@@ -92,6 +92,10 @@ def _cases() -> dict[str, Case]:
     cases["frappe/dnn-published"] = Case("dnn", Dense(), PUBLISHED)
     for network, size in (("unimixing-lite", TAUGHT), ("dnn", Dense())):
         cases[f"frappe/{network}-taught"] = Case(network, size, FRAPPE, teacher="frappe/finalmlp", lessons=Lessons())
+    for l2 in L2:
+        name, settings = "movielens/unimixing-lite-taught", replace(FRAPPE, embedding_l2=l2)
+        case = Case("unimixing-lite", TAUGHT, settings, teacher="movielens/dcnv2, L2 0.1", lessons=Lessons())
+        cases[f"{name}, L2 {l2}"] = replace(case, choice=name)
     sharp, soft = replace(PLANTED, tau=(0.05, 0.05)), replace(PLANTED, tau=(1.0, 1.0))
     lite = Case("unimixing-lite", SMALL, PLANTED)
     variants = {
