@@ -126,7 +126,9 @@ def quality(args: argparse.Namespace) -> dict[str, Any]:
                     "bytes": slim.path.stat().st_size,
                     "whole": whole.path.stat().st_size,
                 }
-    return {"model": json.loads((args.model / "results.json").read_text()), "rows": rows, "compiled": compiled}
+    model = json.loads((args.model / "results.json").read_text())
+    # Where teachers lay says nothing elsewhere.
+    return {"model": model | {"teachers": len(model["teachers"])}, "rows": rows, "compiled": compiled}
 
 
 def calibrated(source: Path, out: Path, target: str, args: argparse.Namespace) -> edgekit.Calibration:
