@@ -36,6 +36,13 @@ class Lessons:
     copies: int = 1
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not (0 <= self.share <= 1 and self.copies >= 0):
+            message = (
+                f"share is {self.share} and copies is {self.copies}: give a share from 0 to 1, and 0 copies or more"
+            )
+            raise ValueError(message)
+
 
 def taught(teachers: Sequence[Ranker], samples: Samples, schema: Schema, lessons: Lessons) -> Samples:
     """Return samples with the teachers' answers for labels, made-up rows behind the real ones.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,6 +92,19 @@ def test_a_teacher_of_other_data_is_refused() -> None:
     two = samples(5)
     with pytest.raises(ValueError, match="other fields, ids or tasks"):
         taught([ranker(1)], replace(two, labels=two.labels.repeat(1, 2)), SCHEMA, Lessons())
+
+
+@pytest.mark.parametrize("wrong", [{"share": 1.5}, {"share": float("nan")}, {"copies": -1}])
+def test_lessons_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="a share from 0 to 1"):
+        Lessons(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_of_other_rows_is_refused(tmp_path: Path) -> None:
+    settings = Settings(batch=64, epochs=1, annealing=0, average=0)
+    train(ranker(1), samples(60), samples(60, 1), settings, checkpoint=tmp_path / "c.pt")
+    with pytest.raises(ValueError, match="other rows or labels"):
+        train(ranker(1), samples(60, 2), samples(60, 1), settings, checkpoint=tmp_path / "c.pt")
 
 
 def replace_vocabulary(schema: Schema) -> Schema:
