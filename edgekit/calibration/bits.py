@@ -8,13 +8,15 @@ published on 4 bit, and so do the activations that only those read:
   are only operators without weights. A network may have several.
 - The last layers are the first ones met on any way back from an output. Every head has one or more.
 
+More layers may be given 8 bit on purpose (`widened`), as Sensitivity Aware Selection does.
+
 What has 4 bit is stored in the target's 8-bit dtypes, and kept in the narrow grid by a Clip. So such a model shows what
 the task would lose on a chip that computes in 4 bit, and no shipped target is one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import onnx
 
@@ -52,6 +54,26 @@ def grids_of(model: onnx.ModelProto, placement: Placement, scheme: Scheme, bits:
         groups = _groups_read_inside(view, placement, ends)
         grids |= {one.tensor: narrow for one in placement.activations if one.group in groups}
     return grids
+
+
+def widened(
+    grids: Mapping[str, TensorScheme], model: onnx.ModelProto, placement: Placement, keep: Collection[str]
+) -> Grids:
+    """Return the grids that are left when more nodes have the scheme's 8 bit.
+
+    Their weights do, and the activations that nothing of fewer bits reads.
+
+    Args:
+        grids: Of the tensors that have fewer bits.
+        model: The model that was placed.
+        placement: All that the target quantizes.
+        keep: The nodes.
+    """
+    wide = frozenset(keep) | {weight.node for weight in placement.weights if weight.tensor not in grids}
+    groups = _groups_read_inside(GraphView(model), placement, wide)
+    narrow = {weight.tensor for weight in placement.weights if weight.node not in wide}
+    narrow |= {one.tensor for one in placement.activations if one.group in groups}
+    return {name: grid for name, grid in grids.items() if name in narrow}
 
 
 def with_bits(scheme: TensorScheme, bits: int) -> TensorScheme:

@@ -39,7 +39,7 @@ def deployed_variants(
     return Variants(
         model,
         scheme,
-        lambda _: parameters,
+        lambda *_: parameters,
         integers={
             weight.tensor: numpy_helper.to_array(stored[f"{weight.tensor}_quantized"]) for weight in placement.weights
         },

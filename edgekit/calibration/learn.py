@@ -31,15 +31,7 @@ CHECK_FRAMES = 16
 
 def learn(state: State, step: ReconstructStep, progress: Progress) -> State:
     """Return the state with learned scales, integer weights and biases; never one that distorts measurably more."""
-    start = QuantizedModel(
-        state.model,
-        state.placement,
-        state.target.scheme,
-        parameters_of(state.scales),
-        grids=state.grids,
-        pinned=frozenset(scale.group for scale in state.scales.values() if scale.method == EXACT),
-    )
-    corrected = _corrected(state, start, step, progress) if step.correct_bias else start
+    corrected = start_of(state, step, progress)
     recipe = state.recipe
     data = Data(
         state.frames,
@@ -72,6 +64,19 @@ def learn(state: State, step: ReconstructStep, progress: Progress) -> State:
         biases=dict(found.result.biases),
         records=state.records | {"reconstruction": record},
     )
+
+
+def start_of(state: State, step: ReconstructStep, progress: Progress) -> QuantizedModel:
+    """Return the quantized model that learning starts from: as the scales make it, with its biases corrected."""
+    start = QuantizedModel(
+        state.model,
+        state.placement,
+        state.target.scheme,
+        parameters_of(state.scales),
+        grids=state.grids,
+        pinned=frozenset(scale.group for scale in state.scales.values() if scale.method == EXACT),
+    )
+    return _corrected(state, start, step, progress) if step.correct_bias else start
 
 
 def _corrected(state: State, start: QuantizedModel, step: ReconstructStep, progress: Progress) -> QuantizedModel:

@@ -83,8 +83,16 @@ class Options:
     seed: int = 0
 
 
-FEW_LEVELS: dict[str, Any] = {"rounding_rate": 5e-3, "scale_rate": 2e-2, "bias_rate": 1e-2, "drop": 0.5}
-"""Options for grids of 4 bit: a step of the grid's end is a sixteenth of the range there, not a 256th."""
+FEW_LEVELS: dict[str, Any] = {
+    "rounding_rate": 5e-3,
+    "scale_rate": 2e-2,
+    "bias_rate": 1e-2,
+    "drop": 0.5,
+    "sensitivity_frames": 16,
+    "floor": 0.5,
+}
+"""Options for grids of 4 bit: a step of the grid's end is a sixteenth of the range there, not a 256th. And whole lanes
+come and go, so that sensitivities swing from one estimate to the next: head weights follow them half as far."""
 
 
 @dataclass(frozen=True)

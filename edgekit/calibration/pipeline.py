@@ -22,7 +22,7 @@ from edgekit.calibration.scales import TensorScale, choose_scales
 from edgekit.calibration.selection import Budget, select
 from edgekit.calibration.sensitivity import Analysis, analyse
 from edgekit.calibration.speed import estimated_cost, macs_cost
-from edgekit.calibration.variants import Variants, remembered_scales
+from edgekit.calibration.variants import ChooseParameters, Variants, remembered_scales
 from edgekit.errors import UsageError
 from edgekit.frames import FrameSource
 from edgekit.graph.placement import Placement, place
@@ -139,13 +139,22 @@ def scale_tensors(state: State, step: ScaleStep, progress: Progress) -> State:
 
 def select_nodes(state: State, step: SelectStep, progress: Progress) -> State:
     """Leave in higher precision what distorts most for its cost, and choose the scales of the rest."""
-    if state.ranges is None:
+    ranges, recipe = state.ranges, state.recipe
+    if ranges is None:
         raise UsageError(problem="The step 'select' needs scales.", fix="Put a step 'scale' before it in the recipe.")
-    scheme, recipe = state.target.scheme, state.recipe
-    parameters = remembered_scales(state.model, scheme, state.observations, state.ranges, state.grids)
-    variants = Variants(state.model, scheme, parameters, state.grids)
     frames = state.frames.spread(step.frames)
     probe = Probe(ReferenceRun(state.model), frames, state.preprocessor, recipe, distortion_for(recipe))
+    parameters = remembered_scales(state.model, state.target.scheme, state.observations, ranges)
+    choose = _keep_in_8_bit if state.grids else _keep_in_floating_point
+    state = choose(state, step, probe, parameters, progress)
+    return scale_tensors(state, ranges, progress)
+
+
+def _keep_in_floating_point(
+    state: State, step: SelectStep, probe: Probe, parameters: ChooseParameters, progress: Progress
+) -> State:
+    scheme = state.target.scheme
+    variants = Variants(state.model, scheme, parameters)
     analysis = Analysis(probe, variants)
     sensitivity = analyse(analysis, progress)
     by_time = step.cost == "time"
@@ -153,9 +162,23 @@ def select_nodes(state: State, step: SelectStep, progress: Progress) -> State:
     budget = Budget(step.max_slowdown if by_time else math.inf, step.min_macs_share, max_rounds=step.max_rounds)
     selection = select(analysis, sensitivity, cost, budget, progress, step.cost)
     placement = _explained(place(state.model, scheme, selection.keep), selection.why())
-    scales = choose_scales(state.model, placement, scheme, state.observations, state.ranges, state.grids)
     records = {"sensitivity": sensitivity.to_json(), "selection": selection.to_json()}
-    return replace(state, placement=placement, scales=scales, records=state.records | records)
+    return replace(state, placement=placement, records=state.records | records)
+
+
+def _keep_in_8_bit(
+    state: State, step: SelectStep, probe: Probe, parameters: ChooseParameters, progress: Progress
+) -> State:
+    # Torch takes seconds to import, and of the steps before `reconstruct` this one alone needs it.
+    from edgekit.calibration.learn import start_of
+    from edgekit.calibration.narrow import select_in_8_bit
+
+    learning = next((one for one in state.recipe.step if isinstance(one, ReconstructStep)), NO_LEARNING)
+    start = start_of(state, learning, progress)
+    selection, sensitivity, grids = select_in_8_bit(start, parameters, probe, step, progress=progress)
+    placement = _explained(state.placement, selection.why())
+    records = {"sensitivity": sensitivity.to_json(), "selection": selection.to_json()}
+    return replace(state, placement=placement, grids=grids, records=state.records | records)
 
 
 def reconstruct_network(state: State, step: ReconstructStep, progress: Progress) -> State:
@@ -169,6 +192,9 @@ def reconstruct_network(state: State, step: ReconstructStep, progress: Progress)
 
     return learn(state, step, progress)
 
+
+NO_LEARNING = ReconstructStep(step="reconstruct", correct_bias=False)
+"""Of a recipe without the step: biases are not corrected later, so nothing may be chosen as if they were."""
 
 STEPS: dict[str, Callable[[State, Any, Progress], State]] = {
     "equalize": equalize_channels,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from edgekit.calibration.artifact import Calibration
-from edgekit.calibration.bits import grids_of
+from edgekit.calibration.bits import grids_of, widened
 from edgekit.calibration.scales import parameters_of
 from edgekit.calibration.simulation import QuantizedModel
 from edgekit.graph.clean import at_opset
@@ -30,6 +30,8 @@ def restore(calibration: Calibration) -> QuantizedModel:
     higher = {name: node for name, node in scales.nodes.items() if node.precision in precisions}
     keep = [name for name, node in higher.items() if node.why != f"kept: {HEAD_RESULT}"]
     placement = place(model, scheme, keep).without_wide()
+    everything = place(model, scheme).without_wide()
+    in_8_bit = [name for name, node in scales.nodes.items() if node.precision == scheme.weights.dtype]
     written = onnx.load(calibration.qdq_model).graph
     stored = {one.name: numpy_helper.to_array(one) for one in written.initializer}
     return QuantizedModel(
@@ -39,7 +41,7 @@ def restore(calibration: Calibration) -> QuantizedModel:
         parameters_of(scales.tensors),
         integers={weight.tensor: stored[f"{weight.tensor}_quantized"] for weight in placement.weights},
         biases=_biases(placement, stored),
-        grids=grids_of(model, place(model, scheme).without_wide(), scheme, scales.provenance.bits),
+        grids=widened(grids_of(model, everything, scheme, scales.provenance.bits), model, everything, in_8_bit),
     )
 
 

@@ -17,10 +17,11 @@ from typing import Any, Literal
 from edgekit.calibration.probe import NOTHING
 from edgekit.calibration.sensitivity import Analysis, Sensitivity
 from edgekit.calibration.speed import CostModel
+from edgekit.calibration.variants import Precision
 from edgekit.graph.cost import node_costs
 from edgekit.progress import Progress, silent
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Unit = Literal["time", "macs"]
 PRICES: dict[Unit, str] = {"time": "time", "macs": "of the multiply-accumulates"}
@@ -88,8 +89,9 @@ class Selection:
         after: Measured distortion with the selection.
         cost: Relative to nothing kept, by the cost model.
         unit: What the cost model counts.
-        macs_share: Share of all multiply-accumulates that run in 8 bit.
-        macs_share_of_rules: Share of those that the target's rules would run in 8 bit.
+        precision: What nodes are kept from: 8 bit, or 4 where so few are simulated. Kept from 4 bit, they have 8.
+        macs_share: Share of all multiply-accumulates that run in that precision.
+        macs_share_of_rules: Share of those that would with nothing kept.
         stopped: Why no more is kept.
         models: Quantized models that were run.
         runs: Runs of them.
@@ -101,6 +103,7 @@ class Selection:
     after: float
     cost: float
     unit: Unit
+    precision: Precision
     macs_share: float
     macs_share_of_rules: float
     stopped: str
@@ -252,7 +255,7 @@ class _Search:
         return cost - 1.0 <= self._budget.max_slowdown + 1e-9 and shares[1] >= self._budget.min_macs_share - 1e-9
 
     def _shares(self, keep: frozenset[str]) -> tuple[float, float]:
-        """Return the share in 8 bit of all multiply-accumulates, and of those that the rules quantize."""
+        """Return the share not kept of all multiply-accumulates, and of those that could be kept."""
         variants = self._analysis.variants
         by_rules = sum(self._macs[name] for name in variants.nodes)
         left = by_rules - sum(self._macs[name] for name in variants.kept(keep))
@@ -265,7 +268,7 @@ class _Search:
         price = f"{change:+.1%} {PRICES[self._unit]}"
         if abs(change) < FREE:
             price = "no loss of speed" if self._unit == "time" else "next to no work"
-        intent = "kept by selection" if action == "keep" else "returned to 8 bit"
+        intent = "kept by selection" if action == "keep" else f"returned to {self._analysis.variants.precision}"
         return Round(
             action=action,
             name=name,
@@ -288,6 +291,7 @@ class _Search:
             after=state.measured,
             cost=state.cost,
             unit=self._unit,
+            precision=self._analysis.variants.precision,
             macs_share=shares[0],
             macs_share_of_rules=shares[1],
             stopped=stopped,

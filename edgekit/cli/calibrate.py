@@ -162,11 +162,12 @@ def _reconstruction(found: Mapping[str, Any]) -> str:
 def _selection(selection: Mapping[str, Any]) -> str:
     count = len(selection["keep"])
     if not count:
-        return "every layer in 8 bit: none in higher precision would be worth its cost"
+        return f"every layer in {selection['precision']}: none in higher precision would be worth its cost"
+    higher = "8 bit" if selection["precision"] == "4 bit" else "higher precision"
     extra = f"{selection['cost'] - 1:.1%}"
     cost = f"an estimated {extra} of time" if selection["unit"] == "time" else f"{extra} of the multiply-accumulates"
     return (
-        f"{count} {'layer' if count == 1 else 'layers'} kept in higher precision for {cost}; "
+        f"{count} {'layer' if count == 1 else 'layers'} kept in {higher} for {cost}; "
         f"distortion on the frames selected with {selection['before']:.3f} -> {selection['after']:.3f}"
     )
 

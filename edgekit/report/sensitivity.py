@@ -77,7 +77,7 @@ def draw_sensitivity(data: Mapping[str, Any], title: str) -> Image:
     longest = max([bar.value for block in blocks for bar in block.bars], default=0.0)
     page = Page(_WIDTH, _height(blocks))
     page.text(_MARGIN, 44, title, size=0.74, bold=True)
-    everything = f"everything in 8 bit: {data['everything']:.2f}{unit}"
+    everything = f"everything quantized: {data['everything']:.2f}{unit}"
     page.text(_MARGIN, 70, f"Distortion when only this is quantized; {everything}; {len(data['frames'])} frames", FADED)
     y = 96
     for block in blocks:

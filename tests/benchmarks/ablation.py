@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +41,7 @@ from edgekit.calibration.evaluate import Pair
 from edgekit.calibration.focus import FocusOptions
 from edgekit.calibration.judge import Judge
 from edgekit.calibration.learning import FEW_LEVELS, Options
+from edgekit.calibration.narrow import select_in_8_bit
 from edgekit.calibration.observe import Observations, observe
 from edgekit.calibration.probe import Probe
 from edgekit.calibration.readout import focus_on
@@ -48,6 +49,7 @@ from edgekit.calibration.reconstruct import Reconstruction, reconstruct
 from edgekit.calibration.scales import choose_scales, parameters_of
 from edgekit.calibration.simulation import QuantizedModel
 from edgekit.calibration.units import Data
+from edgekit.calibration.variants import remembered_scales
 from edgekit.frames import Frames, FrameSource
 from edgekit.graph.clean import at_opset, clean
 from edgekit.graph.cost import node_costs
@@ -55,7 +57,7 @@ from edgekit.graph.placement import Placement, place
 from edgekit.graph.read import input_of, read_model
 from edgekit.graph.reference import ReferenceRun
 from edgekit.profiling.machine import describe
-from edgekit.recipes import Bits, Recipe, ScaleStep, load_recipe
+from edgekit.recipes import Bits, Recipe, ScaleStep, SelectStep, load_recipe
 from edgekit.runtime.preprocessing import Preprocessor
 from edgekit.targets import Scheme, load_target
 from tests.benchmarks.accuracy import CASES, LANES, ROOT, Case
@@ -80,23 +82,28 @@ class Method:
         name: In the table.
         focus: Errors count where post-processing reads.
         select: Heads count by their sensitivity.
+        layers: The layers that distort most for their work have 8 bit.
         options: What else differs from the common options.
     """
 
     name: str
     focus: bool = False
     select: bool = False
+    layers: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 RANGES = ("min-max", "MSE", "MSE, biases corrected")
-PLAIN, FOCUS, SELECTION, BOTH = "QDrop-style", "+ Focus", "+ Selection", "both"
+PLAIN, FOCUS, SELECTION, BOTH = "QDrop-style", "+ Focus", "+ Selection of heads", "both"
+PLAIN_LAYERS, FULL = "QDrop-style, + Selection of layers", "all three"
 METHODS = (
     Method("AdaRound", options={"learn": ("rounding",), "rounding": "soft", "rounding_rate": 5e-2, "drop": 0.0}),
     Method(PLAIN),
     Method(FOCUS, focus=True),
     Method(SELECTION, select=True),
     Method(BOTH, focus=True, select=True),
+    Method(PLAIN_LAYERS, layers=True),
+    Method(FULL, focus=True, select=True, layers=True),
 )
 
 
@@ -109,6 +116,7 @@ class Row:
         distortion: Mean Lane Distortion Score of a judging frame.
         seconds: That the method took, after ranges were chosen.
         steps: Steps of Adam until it stopped.
+        chosen: Share of the multiply-accumulates in 8 bit that were chosen to be; the first and last layers' beside.
     """
 
     model: str
@@ -119,6 +127,7 @@ class Row:
     distortion: float
     seconds: float
     steps: int = 0
+    chosen: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,20 @@ class Setting:
         """Return the model with ranges and nothing learned."""
         scales = choose_scales(self.model, self.placement, self.scheme, self.observations, step, self.grids)
         return QuantizedModel(self.model, self.placement, self.scheme, parameters_of(scales), grids=self.grids)
+
+    def with_layers(self, corrected: QuantizedModel) -> tuple[Setting, float]:
+        """Return it with the layers in 8 bit that the recipe's step `select` chooses, and their share of the work."""
+        step = SelectStep(step="select")
+        probe = Probe(
+            ReferenceRun(self.model, 1),
+            self.training.spread(step.frames),
+            self.preprocessor,
+            self.recipe,
+            distortion_for(self.recipe),
+        )
+        parameters = remembered_scales(self.model, self.scheme, self.observations, MSE)
+        found, _, grids = select_in_8_bit(corrected, parameters, probe, step, threads=1)
+        return replace(self, grids=grids), found.cost - 1.0
 
     def corrected(self, start: QuantizedModel) -> QuantizedModel:
         """Return it with biases corrected, as the recipe's step does before it learns."""
@@ -205,10 +228,10 @@ def rows_of(
 ) -> Iterator[Row]:
     """Yield what every method reaches, from the plainest on; without `ranges`, those that learn alone."""
 
-    def row(method: str, quantized: QuantizedModel, start: float, steps: int = 0) -> Row:
+    def row(method: str, quantized: QuantizedModel, start: float, steps: int = 0, chosen: float = 0.0) -> Row:
         seconds = round(time.perf_counter() - start, 1)
         figures, distortion = setting.judged(quantized)
-        return Row(setting.case.model, bits, method, seed, figures, distortion, seconds, steps)
+        return Row(setting.case.model, bits, method, seed, figures, distortion, seconds, steps, chosen)
 
     if ranges:
         start = time.perf_counter()
@@ -221,10 +244,20 @@ def rows_of(
     quantized = setting.corrected(quantized)
     if ranges:
         yield row(RANGES[2], quantized, start)
-    for method in methods:
+    for method in (one for one in methods if not one.layers):
         start = time.perf_counter()
         found = setting.reconstructed(quantized, method, seed)
         yield row(method.name, found.result, start, found.history[-1].step)
+    if not any(one.layers for one in methods):
+        return
+    start = time.perf_counter()
+    wider, chosen = setting.with_layers(quantized)
+    quantized = wider.corrected(wider.start(MSE))
+    took = time.perf_counter() - start
+    for method in (one for one in methods if one.layers):
+        start = time.perf_counter() - took
+        found = wider.reconstructed(quantized, method, seed)
+        yield row(method.name, found.result, start, found.history[-1].step, chosen)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import edgekit
 from edgekit.calibration.artifact import FP_MODEL, QDQ_MODEL, SCALES
+from edgekit.calibration.restore import restore
 from edgekit.errors import UsageError
 from edgekit.graph.view import GraphView
 from edgekit.reference.road import RoadFrames
@@ -22,11 +24,13 @@ STEPS = {
 }
 
 
-def calibrate(folder: Path, *steps: str, target: str = "jetson-orin") -> edgekit.Calibration:
+def calibrate(
+    folder: Path, *steps: str, target: str = "jetson-orin", bits: Literal["w8a8", "w4a4"] = "w8a8"
+) -> edgekit.Calibration:
     recipe = folder / "mine.toml"
     recipe.write_text('extends = "reference-lane"\nname = "mine"\n' + "".join(STEPS[step] for step in steps))
     return edgekit.calibrate(
-        data=RoadFrames(0, 12), recipe=recipe, target=target, effort="standard", out=folder / "out"
+        data=RoadFrames(0, 12), recipe=recipe, target=target, bits=bits, effort="standard", out=folder / "out"
     )
 
 
@@ -60,6 +64,21 @@ def test_selected_nodes_stay_in_floating_point_and_say_why(tmp_path: Path) -> No
     assert result.report["quantized"]["macs_share"] < 1.0
     assert {group["name"] for group in result.report["sensitivity"]["groups"]}
     assert cv2.imread(str(result.folder / "sensitivity.png")).shape[1] == 1200
+
+
+def test_of_4_bit_selected_nodes_have_8_and_say_why(tmp_path: Path) -> None:
+    result = calibrate(tmp_path, "observe", "scale", "select", target="intel-cpu-vnni", bits="w4a4")
+    selection = result.report["selection"]
+    assert (selection["precision"], selection["unit"]) == ("4 bit", "macs")
+    assert selection["keep"]
+    assert selection["after"] < selection["before"]
+    assert selection["macs_share_of_rules"] >= 0.7
+    nodes = result.scales.nodes
+    for name in selection["keep"]:
+        assert nodes[name].precision == "int8"
+        assert nodes[name].why.startswith("kept: ")
+    assert "int4" in {node.precision for node in nodes.values()}
+    assert restore(result).qdq() == onnx.load(result.qdq_model)
 
 
 def test_all_steps_give_the_same_bytes_for_the_same_input(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_the_same_selection_gives_the_same_text(tmp_path: Path) -> None:
     texts = [json.dumps(selected(analysis_of(chain("c3"), tmp_path), ROOMY).to_json()) for _ in range(2)]
     assert texts[0] == texts[1]
     data = json.loads(texts[0])
-    assert data["schema_version"] == 2
+    assert data["schema_version"] == 3
     assert data["keep"] == ["stage/c3"]
 
 

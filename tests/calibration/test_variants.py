@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
+from edgekit.calibration.bits import grids_of
 from edgekit.calibration.observe import observe
 from edgekit.calibration.scales import choose_scales, parameters_of
-from edgekit.calibration.variants import remembered_scales
+from edgekit.calibration.variants import NarrowVariants, remembered_scales
 from edgekit.graph.placement import place
 from tests.calibration.planted import STEP, chain, frames, variants_of
 from tests.graph.models import joining_net, residual_net
@@ -66,8 +68,38 @@ def test_remembered_scales_are_those_of_the_scale_step(rules: object, keep: tupl
     for kept in ((), keep):
         placement = place(model, rules, kept)  # type: ignore[arg-type]
         expected = parameters_of(choose_scales(model, placement, rules, seen, STEP))  # type: ignore[arg-type]
-        found = chosen(placement)
+        found = chosen(placement, {})
         assert set(found) == set(expected)
         for name, how in expected.items():
             np.testing.assert_array_equal(found[name].scale, how.scale)
             np.testing.assert_array_equal(found[name].zero_point, how.zero_point)
+
+
+def narrow_variants(folder: Path) -> NarrowVariants:
+    model, rules = chain(), scheme()
+    plain = variants_of(model, frames(folder), rules)
+    return NarrowVariants(model, rules, plain.parameters, grids_of(model, plain.full, rules, "w4a4"))
+
+
+def in_4_bit(model: onnx.ModelProto) -> set[str]:
+    """Return what a Clip keeps in the narrow grid, activations by name and weights by the range of their integers."""
+    clipped = {node.input[0].removesuffix("_quantized") for node in model.graph.node if node.op_type == "Clip"}
+    for initializer in model.graph.initializer:
+        values = numpy_helper.to_array(initializer)
+        if initializer.name.endswith("w_quantized") and np.abs(values.astype(int)).max() <= 8:
+            clipped.add(initializer.name.removesuffix("_quantized"))
+    return clipped
+
+
+def test_what_is_kept_from_4_bit_has_8_and_all_else_stays(tmp_path: Path) -> None:
+    variants = narrow_variants(tmp_path)
+    assert variants.nodes == tuple(f"stage/c{i}" for i in range(2, 6))
+    everything, without = in_4_bit(variants.without(())), in_4_bit(variants.without([NODE]))
+    assert everything - without == {"c3_w", "c2_relu"}
+    assert without < everything
+    assert len(quantized_weights(variants.without([NODE]))) == 6
+    assert variants.kept([NODE, "stage/c1"]) == {NODE}
+
+
+def test_only_leaves_4_bit_to_what_is_named(tmp_path: Path) -> None:
+    assert in_4_bit(narrow_variants(tmp_path).only([NODE])) == {"c3_w", "c2_relu"}
