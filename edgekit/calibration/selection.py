@@ -112,7 +112,9 @@ class Selection:
 
     def why(self) -> dict[str, str]:
         """Return, for every node that was chosen to be kept, the reason, as scales.json has it."""
-        return {node: one.why for one in self.rounds if one.action == "keep" for node in one.nodes if node in self.keep}
+        keeps = [one for one in self.rounds if one.action == "keep"]
+        # Of a node it is said already that it is kept.
+        return {node: one.why.removeprefix("kept ") for one in keeps for node in one.nodes if node in self.keep}
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for report.json."""

@@ -5,13 +5,13 @@
 
 Every other frame calibrates, the others judge: what a method makes of the network, written as a Q/DQ model and run by
 ONNX Runtime, against the floating-point model. With a second seed the two halves change places. It needs
-../shared/lanes; a reconstruction takes at most about four minutes on one core, and there are five per model, width and
-seed.
+../shared/lanes; a reconstruction takes about a minute on one core, and there are seven per model, width and seed.
 
 The reconstructions start from the same quantized model, see the same frames in the same order, take the same steps at
 the same rates, and keep the state with the least distortion on the same held-out frames. So the Lane Distortion Score
-stops all of them alike: what is told apart here is the objective, plain mean squared error of the heads or that under
-Focus, Selection or both. AdaRound alone differs in what is learned as well: the rounding of weights, softly.
+stops all of them alike: what is told apart is the objective, plain mean squared error of the heads or that under Focus,
+Selection or both, and which layers have 8 bit all the same. AdaRound alone differs in what is learned as well: the
+rounding of weights, softly.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -60,9 +59,9 @@ from edgekit.profiling.machine import describe
 from edgekit.recipes import Bits, Recipe, ScaleStep, SelectStep, load_recipe
 from edgekit.runtime.preprocessing import Preprocessor
 from edgekit.targets import Scheme, load_target
+from tests.benchmarks.ablation_page import BOTH, FOCUS, FULL, PLAIN, PLAIN_LAYERS, RANGES, SELECTION, TARGET, Row, page
 from tests.benchmarks.accuracy import CASES, LANES, ROOT, Case
 
-TARGET = "intel-cpu-vnni"
 CHECK_FRAMES = 16
 STEPS = ((1.0, 200), (float("inf"), 40))
 """Work per frame in GMAC, up to which a reconstruction takes so many steps."""
@@ -93,9 +92,6 @@ class Method:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-RANGES = ("min-max", "MSE", "MSE, biases corrected")
-PLAIN, FOCUS, SELECTION, BOTH = "QDrop-style", "+ Focus", "+ Selection of heads", "both"
-PLAIN_LAYERS, FULL = "QDrop-style, + Selection of layers", "all three"
 METHODS = (
     Method("AdaRound", options={"learn": ("rounding",), "rounding": "soft", "rounding_rate": 5e-2, "drop": 0.0}),
     Method(PLAIN),
@@ -105,29 +101,6 @@ METHODS = (
     Method(PLAIN_LAYERS, layers=True),
     Method(FULL, focus=True, select=True, layers=True),
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """What one method reached.
-
-    Attributes:
-        figures: Against the floating-point model on the judging frames: F1, lateral px, IoU.
-        distortion: Mean Lane Distortion Score of a judging frame.
-        seconds: That the method took, after ranges were chosen.
-        steps: Steps of Adam until it stopped.
-        chosen: Share of the multiply-accumulates in 8 bit that were chosen to be; the first and last layers' beside.
-    """
-
-    model: str
-    bits: str
-    method: str
-    seed: int
-    figures: dict[str, float]
-    distortion: float
-    seconds: float
-    steps: int = 0
-    chosen: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -305,92 +278,6 @@ def _write(out: Path, rows: Sequence[Row]) -> None:
     machine = describe({"edgekit": edgekit.__version__, **versions})
     out.with_suffix(".json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     out.write_text(page(rows, machine.cpu, machine.versions))
-
-
-def page(rows: Sequence[Row], processor: str, versions: Mapping[str, str]) -> str:
-    """Return the Markdown page; figures of several seeds are averaged."""
-    named = ", ".join(f"{name} {number}" for name, number in versions.items())
-    lines = [
-        "# Ablation at 4 bit",
-        "",
-        "Written by `python -m tests.benchmarks.ablation -o docs/ablation.md`. Origin of every figure: measured, of a",
-        "network whose 4 bit are simulated in 8-bit dtypes.",
-        "",
-        f"Measured until {date.today().isoformat()} on {processor}, 1 thread; {named}.",
-        "Where there are two seeds, the halves of the frames change places for the second, and figures are means.",
-        "",
-        f"The rules are those of `{TARGET}`: Conv and ConvTranspose, weights per channel, unsigned activations. The",
-        "first and the last layers stay in 8 bit. Every other frame calibrates, the others judge, by ONNX Runtime: F1",
-        "of the lanes (30 px wide, IoU > 0.5), mean lateral shift of matched lanes in px of the frame, IoU of masks",
-        "and the mean Lane Distortion Score, all against the floating-point model.",
-        "",
-        "- **min-max**, **MSE**: ranges alone. **MSE, biases corrected** is where all that follow start.",
-        "- **AdaRound**: rounding of weights learned softly, under the mean squared error of the heads.",
-        f"- **{PLAIN}**: rounding, activation scales and biases learned under the mean squared error of the heads, the",
-        "  whole network at once, half of the activation values skipping quantization at each step.",
-        f"- **{FOCUS}**: errors count where post-processing reads. **{SELECTION}**: heads count by how much they",
-        f"  distort lanes, estimated anew as it learns. **{BOTH}**: the full method.",
-        "",
-        "The last four differ in nothing but that objective: same start, frames, steps, rates and seeds. All five keep",
-        "the state with the least distortion on the same held-out quarter of the calibrating frames, or half where",
-        "there are fewer than 32: knowing the Lane Distortion Score there is a gift to the plain ones, too.",
-    ]
-    lines += _summary(rows)
-    for model, bits in dict.fromkeys((row.model, row.bits) for row in rows):
-        chosen = [row for row in rows if (row.model, row.bits) == (model, bits)]
-        names = list(dict.fromkeys(name for row in chosen for name in row.figures))
-        lines += ["", f"## {model}, {bits}, {_seeds(chosen)}", ""]
-        lines += [f"| method | {' | '.join(names)} | distortion | steps | seconds |"]
-        lines += [f"|---|{'---|' * (len(names) + 3)}"]
-        for method in dict.fromkeys(row.method for row in chosen):
-            lines.append(_table_row(method, names, [row for row in chosen if row.method == method]))
-    return "\n".join(lines) + "\n"
-
-
-def _summary(rows: Sequence[Row]) -> list[str]:
-    """Return the full method beside plain reconstruction, model by model."""
-    lines = ["", f"## {BOTH} against {PLAIN}", ""]
-    lines += [f"| model | bits | seeds | figure | {PLAIN} | {BOTH} | points | distortion |", f"|{'---|' * 8}"]
-    for model, bits in dict.fromkeys((row.model, row.bits) for row in rows):
-        plain, full = (
-            [row for row in rows if (row.model, row.bits, row.method) == (model, bits, name)] for name in (PLAIN, BOTH)
-        )
-        seeds = {row.seed for row in plain} & {row.seed for row in full}
-        if not seeds:
-            continue
-        plain, full = ([row for row in chosen if row.seed in seeds] for chosen in (plain, full))
-        scores = [_mean([row.distortion for row in chosen], ".2f") for chosen in (plain, full)]
-        for figure in [name for name in plain[0].figures if name == "f1" or name.startswith("iou_")]:
-            a, b = (float(np.mean([row.figures[figure] for row in chosen])) for chosen in (plain, full))
-            lines.append(
-                f"| {model} | {bits} | {len(seeds)} | {figure} | {a:.3f} | {b:.3f} | {100 * (b - a):+.1f} | "
-                f"{' -> '.join(scores)} |"
-            )
-    return [
-        *lines,
-        "",
-        "The judging frames hold few lanes, and with one seed a difference of a few lanes is no evidence. Distortion",
-        "is steadier than F1, which a lane at the edge of its threshold moves by whole points.",
-    ]
-
-
-def _seeds(rows: Sequence[Row]) -> str:
-    count = len({row.seed for row in rows})
-    return f"{count} seeds" if count > 1 else "1 seed"
-
-
-def _table_row(method: str, names: Sequence[str], rows: Sequence[Row]) -> str:
-    cells = [_mean([row.figures[name] for row in rows if name in row.figures], ".3f") for name in names]
-    cells += [
-        _mean([row.distortion for row in rows], ".2f"),
-        _mean([row.steps for row in rows], ".0f"),
-        _mean([row.seconds for row in rows], ".0f"),
-    ]
-    return f"| {method} | {' | '.join(cells)} |"
-
-
-def _mean(values: Sequence[float], form: str) -> str:
-    return format(float(np.mean(values)), form) if values else "-"
 
 
 if __name__ == "__main__":
