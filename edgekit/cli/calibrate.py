@@ -161,9 +161,12 @@ def _reconstruction(found: Mapping[str, Any]) -> str:
 
 def _selection(selection: Mapping[str, Any]) -> str:
     count = len(selection["keep"])
+    narrow = selection["precision"] == "4 bit"
+    if not count and narrow:
+        return "no layer more in 8 bit: none would be worth its cost"
     if not count:
-        return f"every layer in {selection['precision']}: none in higher precision would be worth its cost"
-    higher = "8 bit" if selection["precision"] == "4 bit" else "higher precision"
+        return "every layer in 8 bit: none in higher precision would be worth its cost"
+    higher = "8 bit" if narrow else "higher precision"
     extra = f"{selection['cost'] - 1:.1%}"
     cost = f"an estimated {extra} of time" if selection["unit"] == "time" else f"{extra} of the multiply-accumulates"
     return (
