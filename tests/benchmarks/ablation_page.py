@@ -101,7 +101,7 @@ def _summary(rows: Sequence[Row]) -> list[str]:
         for figure in figures:
             means = [float(np.mean([row.figures[figure] for row in of_method[name]])) for name in names]
             cells = [f"{value:.3f}" for value in means]
-            points = f"{100 * (means[-1] - means[0]):+.1f}"
+            points = f"{round(100 * (means[-1] - means[0]), 1) + 0.0:+.1f}"  # + 0.0: there is no -0.0
             lines.append(f"| {model} | {bits} | {len(seeds)} | {figure} | {' | '.join(cells)} | {points} |")
         cells = [_mean([row.distortion for row in of_method[name]], ".2f") for name in names]
         lines.append(f"| {model} | {bits} | {len(seeds)} | distortion | {' | '.join(cells)} | - |")
