@@ -90,7 +90,7 @@ def _summary(terminal: Terminal, calibration: Calibration) -> None:
     for name in report["frames"]["skipped"]:
         terminal.warn(f"{name} cannot be read and was left out.")
     terminal.show(table(_rows(calibration)))
-    if target.builds == "on-device":
+    if target.builds == "on-device" and not report["quantized"]["simulated"]:
         terminal.note(
             f"\nThe {target.backend} engine is built on the {target.device.soc}, not here: "
             "`edgekit compile` packs the model with the exact command for it."

@@ -57,7 +57,11 @@ def test_json_is_the_report_and_nothing_else(edgekit: Edgekit, arguments: list[s
     assert told["report"]["agreement"]["origin"] == "measured"
 
 
-def test_four_bits_are_simulated_and_say_so(in_process: Edgekit, arguments: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["arm-cortex-a76", "jetson-orin"], ids=["built here", "built on the device"])
+def test_four_bits_are_simulated_and_say_so(
+    in_process: Edgekit, arguments: list[str], tmp_path: Path, target: str
+) -> None:
+    arguments[arguments.index("--target") + 1] = target
     done = in_process(*arguments, "-o", "out", "--bits", "w4a4")
     assert done.returncode == 0, done.stderr
     assert "w4a4, simulated" in done.stdout
