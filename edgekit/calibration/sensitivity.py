@@ -18,12 +18,12 @@ from edgekit.calibration.distortion import unit_of
 from edgekit.calibration.focus import foreground
 from edgekit.calibration.groups import label_of, layer_groups
 from edgekit.calibration.probe import NOTHING, Heads, Probe, Reading, expected
-from edgekit.calibration.variants import Variants
+from edgekit.calibration.variants import Precision, Variants
 from edgekit.graph.cost import node_costs
 from edgekit.graph.reference import ReferenceRun
 from edgekit.progress import Progress, silent
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ class Sensitivity:
 
     Attributes:
         unit: Of all distortions, as `edgekit.calibration.distortion.unit_of` names it.
+        precision: What is analysed. Of 4 bit, layers that are not quantized alone have 8 bit, and not floating point.
         frames: Names of the frames.
         everything: Distortion with everything quantized that the target's rules quantize.
         heads: In the recipe's order.
@@ -105,6 +106,7 @@ class Sensitivity:
     """
 
     unit: str
+    precision: Precision
     frames: tuple[str, ...]
     everything: float
     heads: tuple[HeadSensitivity, ...]
@@ -140,6 +142,7 @@ def analyse(analysis: Analysis, progress: Progress = silent) -> Sensitivity:
         progress("sensitivity of layers", index + 1, len(inside))
     return Sensitivity(
         unit=unit_of(analysis.probe.recipe.decoder.family),
+        precision=analysis.variants.precision,
         frames=tuple(sample.frame for sample in analysis.probe.samples),
         everything=analysis.everything.mean,
         heads=heads,

@@ -11,7 +11,7 @@ import numpy as np
 from edgekit.errors import ArtifactError
 from edgekit.report.page import FADED, INK, Color, Image, Page, png
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # BGR; the bars' colours are of Okabe and Ito's palette, which stays distinct to people who are colour-blind.
 _GRID: Color = (232, 229, 226)
@@ -77,8 +77,9 @@ def draw_sensitivity(data: Mapping[str, Any], title: str) -> Image:
     longest = max([bar.value for block in blocks for bar in block.bars], default=0.0)
     page = Page(_WIDTH, _height(blocks))
     page.text(_MARGIN, 44, title, size=0.74, bold=True)
-    everything = f"everything quantized: {data['everything']:.2f}{unit}"
-    page.text(_MARGIN, 70, f"Distortion when only this is quantized; {everything}; {len(data['frames'])} frames", FADED)
+    alone = "only this has 4 bit, other layers 8" if data["precision"] == "4 bit" else "only this is quantized"
+    everything = f"everything in {data['precision']}: {data['everything']:.2f}{unit}"
+    page.text(_MARGIN, 70, f"Distortion when {alone}; {everything}; {len(data['frames'])} frames", FADED)
     y = 96
     for block in blocks:
         y = _draw_block(page, block, y, _round_up(longest), unit)

@@ -70,6 +70,7 @@ def test_of_4_bit_selected_nodes_have_8_and_say_why(tmp_path: Path) -> None:
     result = calibrate(tmp_path, "observe", "scale", "select", target="intel-cpu-vnni", bits="w4a4")
     selection = result.report["selection"]
     assert (selection["precision"], selection["unit"]) == ("4 bit", "macs")
+    assert result.report["sensitivity"]["precision"] == "4 bit"
     assert selection["keep"]
     assert selection["after"] < selection["before"]
     assert selection["macs_share_of_rules"] >= 0.7

@@ -29,7 +29,8 @@ def unit(name: str, only: float, nodes: int = 1, without: float | None = 1.0) ->
 def data(**changes: Any) -> dict[str, Any]:
     heads = [{"name": "cls", "role": "confidence", "distortion": 2.0, "foreground": 1.5, "background": 0.5}]
     result: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": 2,
+        "precision": "8 bit",
         "unit": "px",
         "frames": ["a", "b"],
         "everything": 2.5,
@@ -97,5 +98,5 @@ def test_the_png_holds_the_picture() -> None:
 
 
 def test_another_schema_is_refused() -> None:
-    with pytest.raises(ArtifactError, match="schema version 2"):
-        draw_sensitivity(data(schema_version=2), "net")
+    with pytest.raises(ArtifactError, match="schema version 3"):
+        draw_sensitivity(data(schema_version=3), "net")
