@@ -55,7 +55,8 @@ class TimedLayer:
 
     Attributes:
         layer: What the engine computes in one go.
-        microseconds: The median over several runs, measured on its device.
+        microseconds: The median over several runs, measured on its device; their mean where the engine's profiler does
+            not tell single runs.
     """
 
     layer: Layer
@@ -159,7 +160,7 @@ class Backend(Protocol):
     def time_layers(
         self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int, inputs: Tensors, runs: int
     ) -> tuple[TimedLayer, ...]:
-        """Load the model with the engine's own profiler on, and return the median time of every layer.
+        """Load the model with the engine's own profiler on, and return the time of every layer.
 
         Profiling slows a run down, so this is no measurement of latency: what it tells is each layer's share.
 

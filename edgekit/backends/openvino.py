@@ -104,7 +104,7 @@ class OpenVinoBackend:
     def time_layers(
         self, members: Mapping[str, bytes], options: Mapping[str, Any], threads: int, inputs: Tensors, runs: int
     ) -> tuple[TimedLayer, ...]:
-        """Compile the model with OpenVINO's profiler and return the median time of every kernel.
+        """Compile the model with OpenVINO's profiler and return the time of every kernel, as `timed_layers` says.
 
         Raises:
             TargetError: As for `load`.
@@ -154,10 +154,9 @@ class _CompiledModel:
             }
 
     def profiles(self, inputs: Tensors, runs: int) -> list[Any]:
-        """Return OpenVINO's profile of each run, after one that does not count."""
-        self.run(inputs)
+        """Return OpenVINO's profile after each run, and before them after one that does not count."""
         found = []
-        for _ in range(runs):
+        for _ in range(1 + runs):
             self.run(inputs)
             found.append(self._request.profiling_info)
         return found
