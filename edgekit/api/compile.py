@@ -29,7 +29,7 @@ from edgekit.bundle import (
 )
 from edgekit.calibration import artifact
 from edgekit.calibration.artifact import Calibration, GoldenInput
-from edgekit.calibration.evaluate import judge
+from edgekit.calibration.judging.evaluate import judge
 from edgekit.calibration.requantize import requantize
 from edgekit.calibration.scales import Scales
 from edgekit.errors import ArtifactError, HostMismatchWarning, ModelError, UsageError

@@ -13,9 +13,9 @@ from google.protobuf.message import DecodeError
 from edgekit.api.load import host_mismatch
 from edgekit.backends import backend_for
 from edgekit.calibration.artifact import Calibration
-from edgekit.calibration.deployed import deployed_variants
 from edgekit.calibration.scales import NodeScale, Scales
-from edgekit.calibration.variants import Variants
+from edgekit.calibration.selection.deployed import deployed_variants
+from edgekit.calibration.selection.variants import Variants
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.placements import PlacementTable
 from edgekit.progress import Progress

@@ -76,8 +76,8 @@ class CalibrationSource:
         """Return what the torch simulation gives."""
         import torch
 
+        from edgekit.calibration.reconstruction.simulation import Simulation
         from edgekit.calibration.restore import restore
-        from edgekit.calibration.simulation import Simulation
 
         simulation = Simulation(restore(self._calibration))
         outputs = [value.name for value in simulation.model.graph.output]

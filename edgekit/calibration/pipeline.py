@@ -14,15 +14,15 @@ import onnx
 from numpy.typing import NDArray
 
 from edgekit.calibration.distortion import distortion_for
-from edgekit.calibration.equalization import Plain, equalize
-from edgekit.calibration.observe import Observations, observe
-from edgekit.calibration.pixels import pixel_grids, with_grids
-from edgekit.calibration.probe import Probe
+from edgekit.calibration.equalization.equalize import Plain, equalize
+from edgekit.calibration.judging.probe import Probe
+from edgekit.calibration.ranges.observe import Observations, observe
+from edgekit.calibration.ranges.pixels import pixel_grids, with_grids
 from edgekit.calibration.scales import TensorScale, choose_scales
-from edgekit.calibration.selection import Budget, select
-from edgekit.calibration.sensitivity import Analysis, analyse
-from edgekit.calibration.speed import estimated_cost, macs_cost
-from edgekit.calibration.variants import ChooseParameters, Variants, remembered_scales
+from edgekit.calibration.selection.select import Budget, select
+from edgekit.calibration.selection.sensitivity import Analysis, analyse
+from edgekit.calibration.selection.speed import estimated_cost, macs_cost
+from edgekit.calibration.selection.variants import ChooseParameters, Variants, remembered_scales
 from edgekit.errors import UsageError
 from edgekit.frames import FrameSource
 from edgekit.graph.placement import Placement, place
@@ -170,8 +170,8 @@ def _keep_in_8_bit(
     state: State, step: SelectStep, probe: Probe, parameters: ChooseParameters, progress: Progress
 ) -> State:
     # Torch takes seconds to import, and of the steps before `reconstruct` this one alone needs it.
-    from edgekit.calibration.learn import start_of
-    from edgekit.calibration.narrow import select_in_8_bit
+    from edgekit.calibration.reconstruction.learn import start_of
+    from edgekit.calibration.selection.narrow import select_in_8_bit
 
     learning = next((one for one in state.recipe.step if isinstance(one, ReconstructStep)), NO_LEARNING)
     start = start_of(state, learning, progress)
@@ -188,7 +188,7 @@ def reconstruct_network(state: State, step: ReconstructStep, progress: Progress)
             problem="The step 'reconstruct' needs scales.", fix="Put a step 'scale' before it in the recipe."
         )
     # Torch takes seconds to import, and no other step needs it.
-    from edgekit.calibration.learn import learn
+    from edgekit.calibration.reconstruction.learn import learn
 
     return learn(state, step, progress)
 

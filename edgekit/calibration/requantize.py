@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 
 from edgekit.calibration.artifact import Calibration
-from edgekit.calibration.observe import load_observations
+from edgekit.calibration.ranges.observe import load_observations
 from edgekit.calibration.scales import (
     SCHEMA_VERSION,
     Scales,

@@ -11,8 +11,8 @@ from onnx import numpy_helper
 
 from edgekit.calibration.artifact import Calibration
 from edgekit.calibration.bits import grids_of, widened
+from edgekit.calibration.reconstruction.simulation import QuantizedModel
 from edgekit.calibration.scales import parameters_of
-from edgekit.calibration.simulation import QuantizedModel
 from edgekit.graph.clean import at_opset
 from edgekit.graph.placement import HEAD_RESULT, WIDE, Placement, place
 

@@ -14,9 +14,9 @@ import onnx
 from numpy.typing import NDArray
 
 from edgekit.calibration.bits import with_bits
-from edgekit.calibration.histogram import Grid
-from edgekit.calibration.observe import Observations
-from edgekit.calibration.observers import OBSERVERS
+from edgekit.calibration.ranges.histogram import Grid
+from edgekit.calibration.ranges.observe import Observations
+from edgekit.calibration.ranges.observers import OBSERVERS
 from edgekit.errors import ArtifactError
 from edgekit.graph.numerics import WIDENING, integer_limits, scale_and_zero_point
 from edgekit.graph.placement import Placement, QuantizedWeight, wide_key

@@ -18,9 +18,9 @@ import edgekit
 from edgekit.calibration import artifact
 from edgekit.calibration.artifact import GoldenInput, golden_bytes
 from edgekit.calibration.bits import grids_of
-from edgekit.calibration.evaluate import Evaluation, Gate, Pair, judge
-from edgekit.calibration.observe import save_observations
+from edgekit.calibration.judging.evaluate import Evaluation, Gate, Pair, judge
 from edgekit.calibration.pipeline import State, run_steps
+from edgekit.calibration.ranges.observe import save_observations
 from edgekit.calibration.scales import SCHEMA_VERSION, Provenance, Scales, node_scales, parameters_of, sha256_of
 from edgekit.errors import UsageError
 from edgekit.features.folder import unpack_features

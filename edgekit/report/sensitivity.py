@@ -57,7 +57,7 @@ def draw_sensitivity(data: Mapping[str, Any], title: str) -> Image:
     """Draw horizontal bars: heads in one block, groups with their layers in another.
 
     Args:
-        data: What `edgekit.calibration.sensitivity.Sensitivity.to_json` returns.
+        data: What `edgekit.calibration.selection.sensitivity.Sensitivity.to_json` returns.
         title: What was analysed, for instance model and target.
 
     Returns:

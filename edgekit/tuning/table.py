@@ -7,8 +7,8 @@ from itertools import groupby
 
 import onnx
 
-from edgekit.calibration.groups import label_of
-from edgekit.calibration.variants import Variants
+from edgekit.calibration.selection.groups import label_of
+from edgekit.calibration.selection.variants import Variants
 from edgekit.graph.cost import node_costs
 from edgekit.graph.placement import Placement
 from edgekit.placements import Origin, PlacementRow, PlacementTable, Times, Whole

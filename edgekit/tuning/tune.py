@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.calibration.variants import Variants
+from edgekit.calibration.selection.variants import Variants
 from edgekit.errors import OutputError
 from edgekit.placements import PlacementTable
 from edgekit.progress import Progress, silent

@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.api import placing
 from edgekit.api.compile import compile
-from edgekit.calibration.evaluate import Gate
+from edgekit.calibration.judging.evaluate import Gate
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.placements import PlacementTable
 from edgekit.targets import load_target

@@ -33,22 +33,22 @@ import torch
 from numpy.typing import NDArray
 
 import edgekit
-from edgekit.calibration.bias import correct_biases
 from edgekit.calibration.bits import Grids, grids_of
 from edgekit.calibration.distortion import distortion_for
-from edgekit.calibration.evaluate import Pair
 from edgekit.calibration.focus import FocusOptions
-from edgekit.calibration.judge import Judge
-from edgekit.calibration.learning import FEW_LEVELS, Options
-from edgekit.calibration.narrow import select_in_8_bit
-from edgekit.calibration.observe import Observations, observe
-from edgekit.calibration.probe import Probe
+from edgekit.calibration.judging.evaluate import Pair
+from edgekit.calibration.judging.judge import Judge
+from edgekit.calibration.judging.probe import Probe
+from edgekit.calibration.ranges.observe import Observations, observe
 from edgekit.calibration.readout import focus_on
-from edgekit.calibration.reconstruct import Reconstruction, reconstruct
+from edgekit.calibration.reconstruction.bias import correct_biases
+from edgekit.calibration.reconstruction.learning import FEW_LEVELS, Options
+from edgekit.calibration.reconstruction.reconstruct import Reconstruction, reconstruct
+from edgekit.calibration.reconstruction.simulation import QuantizedModel
+from edgekit.calibration.reconstruction.units import Data
 from edgekit.calibration.scales import choose_scales, parameters_of
-from edgekit.calibration.simulation import QuantizedModel
-from edgekit.calibration.units import Data
-from edgekit.calibration.variants import remembered_scales
+from edgekit.calibration.selection.narrow import select_in_8_bit
+from edgekit.calibration.selection.variants import remembered_scales
 from edgekit.frames import Frames, FrameSource
 from edgekit.graph.clean import at_opset, clean
 from edgekit.graph.cost import node_costs

@@ -9,10 +9,10 @@ import onnx
 from onnx import numpy_helper
 
 from edgekit.calibration.distortion import distortion_for
-from edgekit.calibration.observe import observe
-from edgekit.calibration.probe import Probe
-from edgekit.calibration.sensitivity import Analysis, Options
-from edgekit.calibration.variants import Variants, remembered_scales
+from edgekit.calibration.judging.probe import Probe
+from edgekit.calibration.ranges.observe import observe
+from edgekit.calibration.selection.sensitivity import Analysis, Options
+from edgekit.calibration.selection.variants import Variants, remembered_scales
 from edgekit.frames import Frames
 from edgekit.graph.reference import ReferenceRun
 from edgekit.recipes import GenericDecoder, Head, ObserveStep, Preprocessing, Recipe, RowAnchorDecoder, ScaleStep

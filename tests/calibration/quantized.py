@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgekit.calibration.observe import observe
+from edgekit.calibration.ranges.observe import observe
+from edgekit.calibration.reconstruction.simulation import QuantizedModel
 from edgekit.calibration.scales import choose_scales, parameters_of
-from edgekit.calibration.simulation import QuantizedModel
 from edgekit.graph.placement import place
 from edgekit.recipes import Recipe, ScaleStep
 from edgekit.targets import Scheme, TensorScheme

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.calibration.bits import first_layers, grids_of, last_layers, with_bits
-from edgekit.calibration.observe import observe
+from edgekit.calibration.ranges.observe import observe
+from edgekit.calibration.reconstruction.simulation import QuantizedModel, Simulation
 from edgekit.calibration.scales import choose_scales, node_scales, parameters_of
-from edgekit.calibration.simulation import QuantizedModel, Simulation
 from edgekit.graph.clean import at_opset, clean
 from edgekit.graph.numerics import dequantize, integer_limits, quantize, scale_and_zero_point
 from edgekit.graph.placement import Placement, QuantizedActivation, place

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.calibration.focus import FocusOptions, focus_weights
-from edgekit.calibration.objective import errors, powers, stored_focus
 from edgekit.calibration.readout import (
     LANE_WIDTH,
     PLACES,
@@ -21,7 +20,8 @@ from edgekit.calibration.readout import (
     mean_error,
     points_of_curves,
 )
-from edgekit.calibration.samples import SampleFile
+from edgekit.calibration.reconstruction.objective import errors, powers, stored_focus
+from edgekit.calibration.reconstruction.samples import SampleFile
 from edgekit.recipes import load_recipe
 
 LANE = np.array([0.95, 0.45, 0.01, 0.3, -0.05, 0.4, 0.2, 0.1], np.float32)

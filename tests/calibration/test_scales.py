@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.calibration.observe import Observations, observe
+from edgekit.calibration.ranges.observe import Observations, observe
 from edgekit.calibration.scales import (
     NodeScale,
     Provenance,

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgekit.calibration.observe import observe
+from edgekit.calibration.ranges.observe import observe
 from edgekit.calibration.scales import choose_scales, parameters_of
 from edgekit.graph.clean import at_opset
 from edgekit.graph.placement import place

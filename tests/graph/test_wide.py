@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from edgekit.calibration.observe import observe
+from edgekit.calibration.ranges.observe import observe
 from edgekit.calibration.scales import TensorScale, choose_scales, parameters_of
 from edgekit.graph.clean import at_opset, clean
 from edgekit.graph.placement import Placement, place, wide_key

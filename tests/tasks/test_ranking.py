@@ -11,8 +11,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from edgekit.calibration.distortion import distortion_for, unit_of
-from edgekit.calibration.evaluate import judge
 from edgekit.calibration.focus import FocusOptions, focus_weights, foreground
+from edgekit.calibration.judging.evaluate import judge
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.recipes import Gates, load_recipe
 from edgekit.tasks import FrameGeometry, Scene, task_for

@@ -12,8 +12,8 @@ import pytest
 
 import edgekit
 from edgekit.calibration.artifact import Calibration
-from edgekit.calibration.deployed import deployed_variants
-from edgekit.calibration.variants import Variants
+from edgekit.calibration.selection.deployed import deployed_variants
+from edgekit.calibration.selection.variants import Variants
 from edgekit.tuning.record import Key, Record, here, key_of, read_record, record_path
 from edgekit.tuning.tune import Plan, Tuned, tune
 from tests.api.conftest import small_model

@@ -1,0 +1,1 @@
+"""Equalization: an equal network whose channels 8 bit serves alike."""

@@ -1,0 +1,1 @@
+"""Sensitivity Aware Selection: what distorts when it is quantized, and what stays in higher precision."""
