@@ -110,7 +110,8 @@ def require_same_results(
         found="; ".join([*broken, f"against floating point: {_pair(expected.figures(), actual.figures(), engine)}"]),
         fix="Do not use this model with this engine here. Calibrate for the target itself, or compile for one "
         "whose scheme and instruction set fit: OpenVINO is right with unsigned activations only, and on a CPU without "
-        "VNNI with weights of 7 bit only (intel-cpu-avx2).",
+        "VNNI with weights of 7 bit only (intel-cpu-avx2). On a CPU with AMX, see whether it is right without: set "
+        "ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 here, and then wherever the model runs.",
     )
 
 

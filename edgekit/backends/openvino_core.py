@@ -7,6 +7,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from edgekit.backends.openvino_amx import with_equal_convolutions
 from edgekit.backends.openvino_options import Settings
 from edgekit.errors import EdgekitError, TargetError
 
@@ -49,11 +50,15 @@ def read(core: Any, model: bytes, weights: bytes, error: type[EdgekitError]) -> 
 def compiled(core: Any, network: Any, settings: Settings, error: type[EdgekitError], profile: bool = False) -> Any:
     """Compile a network for its device, with OpenVINO's profiler if told so, and check what came of it.
 
+    For a CPU the network is rewritten, in place, as `openvino_amx` says.
+
     Raises:
         EdgekitError: Of the given kind: OpenVINO does not accept the network.
         TargetError: The device is not here, or computes in another precision than asked for.
     """
     require_device(core, settings.device)
+    if settings.device == "CPU":
+        with_equal_convolutions(import_openvino(), network, settings.precision)
     properties = dict(settings.properties) | ({"PERF_COUNT": "YES"} if profile else {})
     try:
         model = core.compile_model(network, settings.device, properties)

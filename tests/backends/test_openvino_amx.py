@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgekit.backends.openvino_amx import Row, equal, with_equal_convolutions
+from edgekit.backends.openvino_core import import_openvino
+from edgekit.targets import cpu_flags
+from tests.backends.rows import OUTPUT_STEP, Convolution
+
+openvino = pytest.importorskip("openvino", reason="OpenVINO comes with the extra 'openvino'")
+
+WIDE = [
+    Convolution(16, (3, 40), (8, 40)),
+    Convolution(16, (2, 8), (3, 12)),
+    Convolution(8, (3, 16), (6, 20), pads=(2, 1)),
+    Convolution(24, (2, 8), (3, 12), zero_point=5),
+    Convolution(4, (3, 32), (5, 40)),
+    Convolution(8, (2, 16), (3, 40), dilation=2),
+    Convolution(16, (3, 16), (5, 20), groups=2),
+]
+SINGLE = [
+    Convolution(32, (3, 3), (9, 3), stride=2),
+    Convolution(48, (2, 28), (6, 28), stride=2, pads=(0, 1)),
+    Convolution(20, (3, 12), (9, 34), stride=2, dilation=3, pads=(0, 1)),
+    Convolution(16, (3, 7), (9, 8), stride=2),
+]
+
+
+def row(one: Convolution) -> Row:
+    return Row(one.channels, one.size[1], one.kernel[1], one.stride, one.dilation, one.pads)
+
+
+@pytest.mark.parametrize("one", [*WIDE, *SINGLE], ids=str)
+def test_what_amx_computes_wrong_is_rewritten_and_right(one: Convolution) -> None:
+    assert equal(row(one), 64) != row(one)
+    found, _ = one.by_openvino(rewritten=True)
+    assert found.shape == one.expected().shape
+    assert np.abs(found - one.expected()).max() <= 1.001 * OUTPUT_STEP
+
+
+@pytest.mark.skipif("amx_bf16" not in cpu_flags(), reason="this CPU has no AMX")
+def test_bf16_of_wide_kernels_is_right() -> None:
+    one = Convolution(8, (3, 16), (6, 20), quantized=False)
+    expected = one.expected()
+    found, kernel = one.by_openvino(rewritten=True, precision="bf16")
+    assert "amx_bf16" in kernel
+    assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> Row:
+    kernel, dilation = draw(st.integers(1, 48)), draw(st.integers(1, 3))
+    pads = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
+    least = max(1, (kernel - 1) * dilation + 1 - sum(pads))
+    width = draw(st.integers(least, least + 12))
+    channels = draw(st.sampled_from([1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 48, 64]))
+    return Row(channels, width, kernel, draw(st.integers(1, 3)), dilation, pads)
+
+
+@given(rows(), st.sampled_from([0, 32, 64]))
+def test_equal_rows_have_as_many_results_and_are_computed_right(one: Row, values: int) -> None:
+    found = equal(one, values)
+    assert found.results == one.results
+    assert equal(found, values) == found
+    assert min(found.pads) >= 0
+    assert found.kernel - one.kernel in (0, 1, 2, 3)
+    packed = found.channels * found.kernel
+    assert not values or 2 * found.channels >= values or packed % values or packed == values
+
+
+@given(rows())
+def test_in_f32_nothing_is_rewritten(one: Row) -> None:
+    assert equal(one, 0) == one
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows(), st.integers(1, 2), st.sampled_from([0, 3]))
+def test_equal_rows_give_the_same_results(one: Row, groups: int, zero_point: int) -> None:
+    """Held against ONNX Runtime, on whatever CPU this is."""
+    found = equal(one, 64)
+    if found == one or (groups > 1 and one.channels * groups > 32):
+        return
+    convolution = Convolution(
+        one.channels,
+        (3, one.kernel),
+        (5, one.width),
+        stride=one.stride,
+        dilation=one.dilation,
+        pads=one.pads,
+        groups=groups,
+        zero_point=zero_point,
+    )
+    values, _ = convolution.by_openvino(rewritten=True)
+    assert np.abs(values - convolution.expected()).max() <= 1.001 * OUTPUT_STEP
+
+
+def test_names_stay() -> None:
+    network = import_openvino().Core().read_model(WIDE[0].model())
+    before = {node.get_friendly_name() for node in network.get_ordered_ops()}
+    with_equal_convolutions(openvino, network, "f32")
+    assert {node.get_friendly_name() for node in network.get_ordered_ops()} == before
+    assert [port.get_any_name() for port in network.outputs] == ["y"]
+
+
+def test_weights_of_several_convolutions_are_left_alone() -> None:
+    opset = openvino.opset1
+    image = opset.parameter([1, 8, 4, 20])
+    weights = openvino.op.Constant(np.ones((2, 8, 1, 16), np.float32))
+    both = [opset.convolution(image, weights, [1, 1], [0, 0], [0, 0], [1, 1]) for _ in range(2)]
+    network = openvino.Model([opset.add(*both)], [image])
+    with_equal_convolutions(openvino, network, "bf16")
+    kernels = [node for node in network.get_ordered_ops() if node.get_type_name() == "Convolution"]
+    assert [list(node.get_input_shape(1)) for node in kernels] == [[2, 8, 1, 16]] * 2
+
+
+def test_computed_weights_and_unknown_widths_are_left_alone() -> None:
+    opset = openvino.opset1
+    image, weights = opset.parameter([1, 8, 4, -1]), opset.parameter([2, 8, 1, 16])
+    known = openvino.op.Constant(np.ones((2, 8, 1, 16), np.float32))
+    both = [opset.convolution(image, one, [1, 1], [0, 0], [0, 0], [1, 1]) for one in (weights, known)]
+    network = openvino.Model([opset.add(*both)], [image, weights])
+    with_equal_convolutions(openvino, network, "bf16")
+    kernels = [node for node in network.get_ordered_ops() if node.get_type_name() == "Convolution"]
+    assert [list(node.get_input_shape(1)) for node in kernels] == [[2, 8, 1, 16]] * 2
