@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import edgekit
 from edgekit.api.compile import compile
@@ -15,6 +19,7 @@ from edgekit.backends import backend_for
 from edgekit.bundle import REFERENCE, SCALES, Bundle, open_bundle
 from edgekit.calibration.artifact import Calibration
 from edgekit.errors import ArtifactError, HostMismatchWarning, ModelError, OutputError, TargetError, UsageError
+from edgekit.reference.road import RoadFrames
 from edgekit.targets import cpu_flags, load_target
 
 ALL_TARGETS = ["host", "intel-cpu-avx2", "arm-cortex-a76", "jetson-orin", "qualcomm-htp-v75", "intel-npu"]
@@ -222,8 +227,10 @@ class TestRefusal:
 
     @pytest.mark.slow
     @pytest.mark.skipif(
-        not backend_for("openvino").available().version.startswith("2026.4") or "vnni" not in cpu_flags(),
-        reason="known of OpenVINO 2026.4 on CPUs with VNNI",
+        not backend_for("openvino").available().version.startswith("2026.4")
+        or "vnni" not in cpu_flags()
+        or "amx_int8" in cpu_flags(),
+        reason="known of OpenVINO 2026.4 on CPUs with VNNI and without AMX",
     )
     def test_engine_that_miscomputes_never_gets_a_bundle(self, root: Path, shared_lanes: Path, tmp_path: Path) -> None:
         """Signed activations, which OpenVINO computes wrongly and says nothing."""
@@ -241,3 +248,43 @@ class TestRefusal:
             compile(calibration, out=tmp_path / "lane.edge", tune=False)
         assert "times the noise of quantization" in refusal.value.found
         assert not (tmp_path / "lane.edge").exists()
+
+    @pytest.mark.skipif(
+        not backend_for("openvino").available().version.startswith("2026.4") or "amx_int8" not in cpu_flags(),
+        reason="known of OpenVINO 2026.4 on CPUs with AMX",
+    )
+    def test_what_amx_miscomputes_gets_a_bundle_without_amx_alone(self, tmp_path: Path) -> None:
+        """A pointwise convolution of two groups of 80 channels, and the advice that the error gives."""
+        (tmp_path / "net.onnx").write_bytes(_grouped())
+        calibration = edgekit.calibrate(
+            tmp_path / "net.onnx",
+            RoadFrames(0, 8),
+            recipe="generic",
+            target="intel-cpu-vnni",
+            out=tmp_path / "c",
+            effort="quick",
+        )
+        with pytest.raises(ModelError, match="ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16") as refusal:
+            compile(calibration, out=tmp_path / "net.edge", tune=False)
+        assert "times the noise of quantization" in refusal.value.found
+        command = [sys.executable, "-m", "edgekit", "compile", str(calibration.folder), "--no-tune"]
+        environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}
+        subprocess.run([*command, "-o", str(tmp_path / "net.edge")], env=environment, check=True, capture_output=True)
+        assert open_bundle(tmp_path / "net.edge").manifest.engine.backend == "openvino"
+
+
+def _grouped() -> bytes:
+    random = np.random.default_rng(0)
+    shapes = {"a": (160, 3, 3, 3), "b": (160, 80, 1, 1), "c": (4, 160, 1, 1)}
+    weights = [numpy_helper.from_array(random.normal(0, 0.1, s).astype(np.float32), n) for n, s in shapes.items()]
+    nodes = [
+        helper.make_node("Conv", ["image", "a"], ["first"], name="first", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["first"], ["wide"]),
+        helper.make_node("Conv", ["wide", "b"], ["grouped"], name="grouped", group=2),
+        helper.make_node("Conv", ["grouped", "c"], ["out"], name="last"),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 24, 32])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 4, 24, 32])
+    graph = helper.make_graph(nodes, "net", [image], [out], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
