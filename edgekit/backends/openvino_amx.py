@@ -78,17 +78,20 @@ class Row:
         """Columns, with padding, beyond those that the first result reads."""
         return self.width + sum(self.pads) - (self.kernel - 1) * self.dilation - 1
 
-    def widened(self) -> Row:
-        """Return an equal one whose kernel has a column of zeros more, on the right."""
-        return replace(self, kernel=self.kernel + 1, pads=(self.pads[0], self.pads[1] + self.dilation))
+    def widened(self, columns: int = 1) -> Row:
+        """Return an equal one whose kernel has columns of zeros more, on the right."""
+        pads = (self.pads[0], self.pads[1] + columns * self.dilation)
+        return replace(self, kernel=self.kernel + columns, pads=pads)
 
     def unstrided(self) -> Row:
-        """Return one of a single result with a stride of 1: equal, if padding on the right makes up what is spare."""
-        return replace(self, stride=1, pads=(self.pads[0], self.pads[1] - self._spare))
+        """Return an equal one of a single result with a stride of 1: what is spare is not there, or read by zeros."""
+        beyond = max(0, self._spare - self.pads[1])
+        wider = self.widened(-(-beyond // self.dilation))
+        return replace(wider, stride=1, pads=(self.pads[0], wider.pads[1] - self._spare))
 
 
 def equal(row: Row, values_per_row: int) -> Row:
-    """Return an equal convolution that is computed right; the same one, where it is, or where none is known.
+    """Return an equal convolution that is computed right; the same one, where it is.
 
     Args:
         row: The convolution.
@@ -97,11 +100,7 @@ def equal(row: Row, values_per_row: int) -> Row:
     if not values_per_row:
         return row
     if row.results == 1 and row.stride > 1:
-        single = row.unstrided()
-        if single.pads[1] < 0 and row.dilation == 1:
-            # What cannot be taken from the padding is read by columns of zeros.
-            single = replace(single, kernel=row.kernel - single.pads[1], pads=(row.pads[0], 0))
-        row = single if single.pads[1] >= 0 else row
+        row = row.unstrided()
     packed = row.channels * row.kernel
     wrong = 2 * row.channels < values_per_row and packed % values_per_row == 0 and packed > values_per_row
     return row.widened() if wrong else row
