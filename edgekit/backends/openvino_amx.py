@@ -30,7 +30,7 @@ _DEQUANTIZING = frozenset({"Convert", "Subtract", "Multiply", "Reshape"})
 def with_equal_convolutions(openvino: Any, network: Any, precision: str) -> None:
     """Rewrite a network, in place, so that no convolution is of a kind that is computed wrong.
 
-    What a convolution reads weights from, and several convolutions share, is left as it is.
+    Convolutions that share their weights with others are left as they are.
 
     Args:
         openvino: The library.
