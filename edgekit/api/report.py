@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgekit.errors import ArtifactError
 from edgekit.output import new_file
 from edgekit.profiling.document import read_profiles
 from edgekit.profiling.result import Profile
@@ -50,6 +51,11 @@ def _html(source: Profile | str | Path) -> str:
         calibration = Calibration.open(source)
         about = {"recipe": calibration.recipe.name, "target": calibration.target.name}
         return calibration_html(calibration.folder, about, calibration.report)
+    if not Path(source).exists():
+        raise ArtifactError(
+            problem=f"There is nothing at {source} to report on.",
+            fix="Give a folder that `edgekit calibrate -o` wrote, or a file that `edgekit profile -o` wrote.",
+        )
     return html_of(read_profiles(Path(source)))
 
 

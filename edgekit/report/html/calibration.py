@@ -15,8 +15,10 @@ WORST = 30
 """Frames that are listed."""
 
 _TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
+SAME_FRAMES = "the same that were calibrated on: there are too few to hold some out"
 _NAMES = {
     "f1": "F1",
+    "iou": "IoU",
     "lateral_px": "lateral shift, px",
     "sqnr_db": "SQNR, dB",
     "order_change": "order change",
@@ -42,8 +44,8 @@ def calibration_html(folder: Path, about: Mapping[str, str], report: Mapping[str
         [
             cards(_headline(report)),
             section("Gates", _gates(report), f"Agreement with {agreement['reference']}, measured with "
-                    f"{agreement['engine']} on {agreement['frames']} "
-                    f"{'held-out ' if agreement['held_out'] else ''}frames."),
+                    f"{agreement['engine']} on {agreement['frames']} frames, "
+                    f"{'held out' if agreement['held_out'] else SAME_FRAMES}."),
             section("Worst frames", _pictures(folder)),
             section("What quantizing each layer costs", _picture(folder / "sensitivity.png", "sensitivities")),
             section("Distortion by frame", _frames(agreement["per_frame"])),
@@ -54,17 +56,21 @@ def calibration_html(folder: Path, about: Mapping[str, str], report: Mapping[str
 
 def _headline(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for name, value in report["agreement"]["figures"].items():
-        yield _NAMES.get(name, name.replace("iou_", "IoU ")), number(value), "against floating point"
+        yield _named(name), number(value), "against floating point"
     quantized = report["quantized"]
     told = f"{quantized['nodes']} of {quantized['nodes_with_weights']} layers with weights"
     yield "computed in 8 bit", f"{quantized['macs_share']:.1%}", f"of the multiplications; {told}"
     yield "distortion", number(report["agreement"]["distortion"]), "a frame"
 
 
+def _named(figure: str) -> str:
+    return _NAMES.get(figure, figure.replace("iou_", "IoU "))
+
+
 def _gates(report: Mapping[str, Any]) -> str:
     rows = [
         (
-            _NAMES.get(gate["name"], gate["name"]),
+            _named(gate["name"]),
             number(gate["limit"]),
             number(gate["value"]),
             "kept" if gate["passed"] else "FAILED",
@@ -81,7 +87,7 @@ def _frames(per_frame: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _told(figures: Mapping[str, float]) -> str:
-    return ", ".join(f"{_NAMES.get(name, name)} {number(value)}" for name, value in figures.items())
+    return ", ".join(f"{_named(name)} {number(value)}" for name, value in figures.items())
 
 
 def _pictures(folder: Path) -> str:
