@@ -7,7 +7,8 @@ VNNI against ONNX Runtime 1.31, the same file on both sides:
 - with unsigned activations every output differs by 0.2 to 1.5 times the noise that quantization itself adds to it
   (power, ONNX Runtime against floating point): both round, each in its own way;
 - with signed activations, convolutions only, PINet's outputs differ by up to 17 times that noise, TwinLiteNet's by more
-  than 100 times, and its lane mask's IoU falls from 0.94 to 0.02. On a CPU with AMX, TwinLiteNet's are right.
+  than 100 times, and its lane mask's IoU falls from 0.94 to 0.02. On a CPU with AMX, TwinLiteNet's are within the
+  bound.
 
 So the bound is four times the noise of quantization, plus what the precision of the unquantized rest allows. The noise
 of a float model against ONNX Runtime was -123 dB or less in f32 and -36 dB or less in bf16, over all outputs.

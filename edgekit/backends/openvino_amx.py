@@ -15,7 +15,6 @@ The network is rewritten for every CPU, so that it is the same one everywhere.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,25 +23,22 @@ from numpy.typing import NDArray
 
 ROW_BYTES = 64
 _CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
-_DEQUANTIZING = frozenset({"Convert", "Subtract", "Multiply", "Reshape"})
+_INTEGERS = frozenset({"i8", "u8"})
 
 
-def with_equal_convolutions(openvino: Any, network: Any, precision: str) -> None:
+def rewrite_convolutions(openvino: Any, network: Any, precision: str) -> None:
     """Rewrite a network, in place, so that no convolution is of a kind that is computed wrong.
 
-    Convolutions that share their weights with others are left as they are.
+    Convolutions whose weights are computed, other than dequantized, or read by others too, are left as they are.
 
     Args:
         openvino: The library.
         network: An `openvino.Model` with ONNX's quantization written out, or in floating point.
         precision: What convolutions that are not quantized are computed in: f32, bf16 or f16.
     """
-    readers: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
     for node in network.get_ordered_ops():
-        if node.get_type_name() in _CONVOLUTIONS and (weights := _weights(node)) is not None:
-            readers[weights.get_friendly_name()].append((node, weights))
-    for ((node, weights),) in (one for one in readers.values() if len(one) == 1):
-        before = _row_of(node, weights)
+        weights = _weights(node) if node.get_type_name() in _CONVOLUTIONS else None
+        before = None if weights is None else _row_of(node, weights)
         if before is not None and (after := equal(before, _values_per_row(weights, precision))) != before:
             _replace(openvino, node, weights, before, after)
     network.validate_nodes_and_infer_types()
@@ -107,11 +103,34 @@ def equal(row: Row, values_per_row: int) -> Row:
 
 
 def _weights(node: Any) -> Any | None:
-    """Return the constant that a convolution's weights are stored in; none where they are computed."""
-    found = node.input_value(1).get_node()
-    while found.get_type_name() in _DEQUANTIZING:
-        found = found.input_value(0).get_node()
-    return found if found.get_type_name() == "Constant" else None
+    """Return the constant that a convolution's weights are stored in, for it alone; else none."""
+    path = [node.input_value(1).get_node()]
+    while path[-1].get_type_name() in ("Convert", "Subtract", "Multiply", "Reshape"):
+        path.append(path[-1].input_value(0).get_node())
+    *between, stored = path
+    if stored.get_type_name() != "Constant" or not all(_is_read_once(one) for one in path):
+        return None
+    told = {one.get_type_name(): one for one in between}
+    if len(told) < len(between):
+        return None
+    # A target shape that is computed follows the weights; one that is a constant does not.
+    if "Reshape" in told and told["Reshape"].input_value(1).get_node().get_type_name() == "Constant":
+        return None
+    arithmetic = [told[name] for name in ("Subtract", "Multiply") if name in told]
+    if arithmetic and stored.get_element_type().to_string() not in _INTEGERS:
+        return None
+    return stored if all(_is_by_channel(one.input_value(1)) for one in arithmetic) else None
+
+
+def _is_read_once(node: Any) -> bool:
+    readers = [reader.get_node().get_type_name() for reader in node.output(0).get_target_inputs()]
+    return len([name for name in readers if name != "ShapeOf"]) == 1
+
+
+def _is_by_channel(operand: Any) -> bool:
+    """Whether an operand is the same for all columns of a kernel."""
+    shape = list(operand.get_shape())
+    return not shape or shape[-1] == 1
 
 
 def _row_of(node: Any, weights: Any) -> Row | None:
@@ -131,8 +150,7 @@ def _row_of(node: Any, weights: Any) -> Row | None:
 
 
 def _values_per_row(weights: Any, precision: str) -> int:
-    kind = weights.get_element_type().to_string()
-    if kind in ("i8", "u8"):
+    if weights.get_element_type().to_string() in _INTEGERS:
         return ROW_BYTES
     return 0 if precision == "f32" else ROW_BYTES // 2
 
@@ -168,7 +186,7 @@ def _with_zeros(weights: Any, dequantized: Any, columns: int) -> NDArray[Any]:
 
 def _zero_point(node: Any) -> NDArray[Any]:
     """Return what is subtracted from stored weights, in a shape that broadcasts with theirs."""
-    while node.get_type_name() in _DEQUANTIZING:
+    while node.get_type_name() != "Constant":
         if node.get_type_name() == "Subtract":
             return _constant(node.input_value(1).get_node())
         node = node.input_value(0).get_node()

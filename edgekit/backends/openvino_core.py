@@ -7,7 +7,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from edgekit.backends.openvino_amx import with_equal_convolutions
+from edgekit.backends.openvino_amx import rewrite_convolutions
 from edgekit.backends.openvino_options import Settings
 from edgekit.errors import EdgekitError, TargetError
 
@@ -58,7 +58,7 @@ def compiled(core: Any, network: Any, settings: Settings, error: type[EdgekitErr
     """
     require_device(core, settings.device)
     if settings.device == "CPU":
-        with_equal_convolutions(import_openvino(), network, settings.precision)
+        rewrite_convolutions(import_openvino(), network, settings.precision)
     properties = dict(settings.properties) | ({"PERF_COUNT": "YES"} if profile else {})
     try:
         model = core.compile_model(network, settings.device, properties)

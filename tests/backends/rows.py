@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.backends.openvino_amx import with_equal_convolutions
+from edgekit.backends.openvino_amx import rewrite_convolutions
 from edgekit.backends.openvino_core import import_openvino
 from edgekit.graph.reference import ReferenceRun
 
@@ -27,7 +27,7 @@ class Convolution:
         kernel: Rows and columns.
         size: Rows and columns of the input.
         stride, dilation: Along the width.
-        pads: Columns of padding, left and right; one row above and below.
+        pads: Columns of padding, left and right; above and below, half as many rows as the kernel has.
         groups: How many.
         zero_point: Of the weights.
         quantized: Otherwise in floating point.
@@ -78,7 +78,7 @@ class Convolution:
             ["xd" if self.quantized else "x", "wd"],
             ["c"],
             name="conv",
-            pads=[1, self.pads[0], 1, self.pads[1]],
+            pads=[self.kernel[0] // 2, self.pads[0], self.kernel[0] // 2, self.pads[1]],
             strides=[1, self.stride],
             dilations=[1, self.dilation],
             group=self.groups,
@@ -107,7 +107,7 @@ class Convolution:
         core = openvino.Core()
         network = core.read_model(self.model())
         if rewritten:
-            with_equal_convolutions(openvino, network, precision)
+            rewrite_convolutions(openvino, network, precision)
         made = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1})
         told = [node.get_rt_info() for node in made.get_runtime_model().get_ordered_ops()]
         kernels = [one["primitiveType"].astype(str) for one in told if one["layerType"].astype(str) == "Convolution"]

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.backends.openvino_amx import Row, equal, with_equal_convolutions
+from edgekit.backends.openvino_amx import Row, equal, rewrite_convolutions
 from edgekit.backends.openvino_core import import_openvino
 from edgekit.targets import cpu_flags
 from tests.backends.rows import OUTPUT_STEP, Convolution
@@ -113,28 +115,44 @@ def test_equal_rows_give_the_same_results(one: Convolution) -> None:
 def test_names_stay() -> None:
     network = import_openvino().Core().read_model(WIDE[0].model())
     before = {node.get_friendly_name() for node in network.get_ordered_ops()}
-    with_equal_convolutions(openvino, network, "f32")
+    rewrite_convolutions(openvino, network, "f32")
     assert {node.get_friendly_name() for node in network.get_ordered_ops()} == before
     assert [port.get_any_name() for port in network.outputs] == ["y"]
 
 
-def test_weights_of_several_convolutions_are_left_alone() -> None:
+def kernels(image: Any, *weights: Any, inputs: Sequence[Any] = ()) -> list[int]:
+    """Columns of the kernels of convolutions with these weights, after the rewriting."""
     opset = openvino.opset1
-    image = opset.parameter([1, 8, 4, 20])
+    made = [opset.convolution(image, one, [1, 1], [0, 0], [0, 0], [1, 1]) for one in weights]
+    network = openvino.Model(made, [image, *inputs])
+    rewrite_convolutions(openvino, network, "bf16")
+    found = [node for node in network.get_ordered_ops() if node.get_type_name() == "Convolution"]
+    return [node.get_input_shape(1)[-1] for node in found]
+
+
+def test_weights_that_are_not_a_convolutions_own_are_left_alone() -> None:
+    opset, ones = openvino.opset1, np.ones((2, 8, 1, 16), np.float32)
+    image, computed = opset.parameter([1, 8, 4, 20]), opset.parameter([2, 8, 1, 16])
+    shared = openvino.op.Constant(ones)
+    assert kernels(image, shared, shared) == [16, 16]
+    assert kernels(image, computed, inputs=[computed]) == [16]
+    assert kernels(image, opset.multiply(openvino.op.Constant(ones), openvino.op.Constant(2 * ones))) == [16]
+    flat = openvino.op.Constant(np.ones((1, 16, 1, 16), np.float32))
+    assert kernels(image, opset.reshape(flat, openvino.op.Constant(np.array([2, 8, 1, 16])), False)) == [16]
+
+
+def test_weights_scaled_by_column_are_left_alone() -> None:
+    opset = openvino.opset1
+    stored = opset.convert(openvino.op.Constant(np.ones((2, 8, 1, 16), np.int8)), "f32")
+    by_column = openvino.op.Constant(np.ones((1, 1, 1, 16), np.float32))
+    assert kernels(opset.parameter([1, 8, 4, 20]), opset.multiply(stored, by_column)) == [16]
+
+
+def test_unknown_widths_are_left_alone() -> None:
     weights = openvino.op.Constant(np.ones((2, 8, 1, 16), np.float32))
-    both = [opset.convolution(image, weights, [1, 1], [0, 0], [0, 0], [1, 1]) for _ in range(2)]
-    network = openvino.Model([opset.add(*both)], [image])
-    with_equal_convolutions(openvino, network, "bf16")
-    kernels = [node for node in network.get_ordered_ops() if node.get_type_name() == "Convolution"]
-    assert [list(node.get_input_shape(1)) for node in kernels] == [[2, 8, 1, 16]] * 2
+    assert kernels(openvino.opset1.parameter([1, 8, 4, -1]), weights) == [16]
 
 
-def test_computed_weights_and_unknown_widths_are_left_alone() -> None:
-    opset = openvino.opset1
-    image, weights = opset.parameter([1, 8, 4, -1]), opset.parameter([2, 8, 1, 16])
-    known = openvino.op.Constant(np.ones((2, 8, 1, 16), np.float32))
-    both = [opset.convolution(image, one, [1, 1], [0, 0], [0, 0], [1, 1]) for one in (weights, known)]
-    network = openvino.Model([opset.add(*both)], [image, weights])
-    with_equal_convolutions(openvino, network, "bf16")
-    kernels = [node for node in network.get_ordered_ops() if node.get_type_name() == "Convolution"]
-    assert [list(node.get_input_shape(1)) for node in kernels] == [[2, 8, 1, 16]] * 2
+def test_own_weights_are_widened() -> None:
+    weights = openvino.op.Constant(np.ones((2, 8, 1, 16), np.float32))
+    assert kernels(openvino.opset1.parameter([1, 8, 4, 20]), weights) == [17]

@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.amx
 
-Random 8-bit convolutions, a third of them of each of the two kinds that `edgekit.backends.openvino_amx` rewrites, are
-held against ONNX Runtime. Wrong is what differs by more than two steps of the results' grid. It says so where the CPU
-has no AMX.
+Random 8-bit convolutions, 150 of each of the two kinds that `edgekit.backends.openvino_amx` rewrites, as many others
+and some in groups, are held against ONNX Runtime. Wrong is what differs by more than two steps of the results' grid. It
+says so where the CPU has no AMX.
 """
 
 from __future__ import annotations
@@ -62,6 +62,9 @@ def convolutions() -> Iterator[tuple[str, Convolution]]:
         if wanted[kind]:
             wanted[kind] -= 1
             yield kind, one
+    for channels in (16, 64, 80, 96, 128):
+        size = (int(random.integers(4, 24)), int(random.integers(4, 24)))
+        yield "pointwise, two groups", Convolution(channels, (1, 1), size, results=channels, groups=2)
 
 
 def measure(rewritten: bool) -> list[bool]:
